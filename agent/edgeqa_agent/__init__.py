@@ -1,0 +1,1 @@
+"""The agent: answers questions on the device."""

@@ -1,0 +1,5 @@
+"""agent commands."""
+
+import typer
+
+app = typer.Typer()

@@ -1,0 +1,1 @@
+"""The cloud side: collects telemetry and rolls models out."""

@@ -1,0 +1,1 @@
+"""EdgeQA: the contract that devices, agents and the cloud side share."""

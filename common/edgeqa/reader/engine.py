@@ -1,0 +1,226 @@
+"""A loaded model: tokenizer and ONNX graph, from question and text to answers.
+
+The windows of a question run one by one, each at its own length. With dynamic int8 quantisation
+the scale of an activation is that of the whole batch, so an answer would otherwise depend on what
+else stood in its batch (docs/adr/0004); and memory stays that of one window however long the
+text is.
+
+Thread: `prepare` and `read` may run at the same time, each in one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Encoding, Tokenizer
+
+from edgeqa.errors import EdgeqaError, GateError, ModelLoadError, PayloadError
+from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Package
+from edgeqa.reader.spans import (
+    Logits,
+    TextSpan,
+    WindowReading,
+    candidates_per_window,
+    context_slice,
+    merge,
+    read_window,
+)
+from edgeqa.reader.windows import Windower, WindowSizes
+from edgeqa.squad import Gold, best, f1
+
+KNOWN_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+OUTPUTS = ["start_logits", "end_logits"]
+
+# A sound model answers every check of its own package; rounding on another processor may move a
+# word boundary in one of them.
+MIN_CHECKS_F1 = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A question cut into windows, ready for the model."""
+
+    context: str
+    windows: list[Encoding]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The answers to one question."""
+
+    spans: list[TextSpan]
+    no_answer_score: float
+    windows: int
+    inference_ms: float
+
+
+class InferenceError(EdgeqaError):
+    """The model gave something that is not an answer."""
+
+    code = "inference_failed"
+
+
+class Engine:
+    """Answers questions with one package."""
+
+    def __init__(self, *, package: Package, session: ort.InferenceSession, windower: Windower):
+        self._session = session
+        self._windower = windower
+        self._max_answer_tokens = package.manifest.sizes.max_answer_tokens
+        self._inputs = frozenset(node.name for node in session.get_inputs())
+
+    @classmethod
+    def load(cls, package: Package, *, threads: int) -> Engine:
+        """Load a verified package.
+
+        Args:
+            package: as `open_package` gave it.
+            threads: that one inference may use.
+
+        Raises:
+            ModelLoadError: onnxruntime or tokenizers refuse a file, or the graph is not a reader.
+        """
+        tokenizer = _load_tokenizer(package)
+        session = _load_session(package, threads)
+        sizes = package.manifest.sizes
+        windower = Windower(
+            tokenizer=tokenizer,
+            sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
+        )
+        return cls(package=package, session=session, windower=windower)
+
+    def prepare(self, question: str, context: str) -> Prepared:
+        """Tokenise.
+
+        Raises:
+            PayloadError: see `Windower.cut`.
+        """
+        return Prepared(context, self._windower.cut(question, context))
+
+    def read(self, prepared: Prepared, *, top_k: int = 1, stop_at: float | None = None) -> Reading:
+        """Run the model over the windows and decode.
+
+        Args:
+            prepared: what `prepare` gave.
+            top_k: answers wanted.
+            stop_at: `time.monotonic()` after which no further window is begun.
+
+        Raises:
+            PayloadError: `expired`, past `stop_at`.
+            InferenceError: the model gave NaN or infinity, or onnxruntime failed.
+        """
+        count = candidates_per_window(top_k)
+        readings: list[WindowReading] = []
+        seconds = 0.0
+        for window in prepared.windows:
+            if stop_at is not None and time.monotonic() > stop_at:
+                raise PayloadError("its deadline passed before it was answered", code="expired")
+            begun = time.perf_counter()
+            start, end = self._infer(window)
+            seconds += time.perf_counter() - begun
+            readings.append(
+                read_window(
+                    start,
+                    end,
+                    context_slice(window),
+                    max_answer_tokens=self._max_answer_tokens,
+                    count=count,
+                )
+            )
+        spans, no_answer = merge(prepared.context, prepared.windows, readings, top_k=top_k)
+        return Reading(spans, no_answer, len(readings), 1000 * seconds)
+
+    def answer(self, question: str, context: str, *, top_k: int = 1) -> Reading:
+        """`prepare` and `read` in one."""
+        return self.read(self.prepare(question, context), top_k=top_k)
+
+    def feeds(self, window: Encoding) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
+        """int64[1, tokens] for each input that the graph declares."""
+        values = {
+            "input_ids": window.ids,
+            "attention_mask": window.attention_mask,
+            "token_type_ids": window.type_ids,
+        }
+        return {name: np.array([values[name]], np.int64) for name in self._inputs}
+
+    def _infer(self, window: Encoding) -> tuple[Logits, Logits]:
+        try:
+            start, end = self._session.run(OUTPUTS, self.feeds(window))
+        except Exception as error:
+            raise InferenceError(f"onnxruntime failed: {error}") from error
+        if not (np.isfinite(start).all() and np.isfinite(end).all()):
+            raise InferenceError("the model gave logits that are not finite")
+        return start[0], end[0]
+
+
+def prove(engine: Engine, package: Package) -> float:
+    """Answer the package's check questions, which also warms the model up.
+
+    Returns:
+        Mean F1, 0 to 1.
+
+    Raises:
+        GateError: `checks_failed`, the mean is below `MIN_CHECKS_F1`.
+    """
+    checks = package.checks()
+    total = 0.0
+    for check in checks:
+        spans = engine.answer(check.question, check.context).spans
+        golds = [Gold(text, 0) for text in check.answers]
+        total += best(f1, golds, spans[0].text if spans else "")
+    mean = total / len(checks)
+    if mean < MIN_CHECKS_F1:
+        raise GateError(
+            f"{package.manifest.name} {package.manifest.version} answers its own {len(checks)} "
+            f"check questions with F1 {mean:.2f}; at least {MIN_CHECKS_F1} is demanded",
+            code="checks_failed",
+        )
+    return mean
+
+
+def _load_tokenizer(package: Package) -> Tokenizer:
+    path = package.file(TOKENIZER_FILE)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise ModelLoadError(f"{path}: not a tokenizer: {error}") from error
+    vocabulary = package.manifest.architecture.vocabulary
+    if tokenizer.get_vocab_size() > vocabulary:
+        raise ModelLoadError(
+            f"{path}: {tokenizer.get_vocab_size()} tokens, but the model knows {vocabulary}"
+        )
+    probe = tokenizer.encode("a", "b")
+    if probe.sequence_ids[:1] != [None] or 1 not in probe.sequence_ids:
+        raise ModelLoadError(f"{path}: does not build [CLS] question [SEP] context [SEP]")
+    return tokenizer
+
+
+def _load_session(package: Package, threads: int) -> ort.InferenceSession:
+    path = package.file(MODEL_FILE)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; warnings of the optimiser help nobody in production
+    try:
+        session = ort.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise ModelLoadError(f"{path}: onnxruntime refuses it: {error}") from error
+    _check_interface(session, str(path))
+    return session
+
+
+def _check_interface(session: ort.InferenceSession, path: str) -> None:
+    inputs = {node.name for node in session.get_inputs()}
+    outputs: Sequence[str] = [node.name for node in session.get_outputs()]
+    if "input_ids" not in inputs or not inputs <= KNOWN_INPUTS or set(outputs) != set(OUTPUTS):
+        raise ModelLoadError(
+            f"{path}: inputs {sorted(inputs)} and outputs {sorted(outputs)} are not those of an "
+            f"extractive reader ({sorted(KNOWN_INPUTS)} to {OUTPUTS})",
+            code="model_interface",
+        )

@@ -1,0 +1,150 @@
+"""SQuAD: its JSON format and its two measures, exact match and F1.
+
+Pure Python, no numpy, no `datasets`: the agent evaluates itself with this module.
+Source: Rajpurkar et al. 2016 and the official `evaluate-v1.1.py`; the normalisation is that of
+`transformers.data.metrics.squad_metrics`, with which a test demands exact agreement.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeqa.errors import DataError
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
+_PUNCTUATION = frozenset(string.punctuation)
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """One accepted answer: its text and its first character in the context (code points)."""
+
+    text: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question of a data set; `answers` is empty where the text does not answer it."""
+
+    id: str
+    title: str
+    question: str
+    context: str
+    answers: tuple[Gold, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """EM and F1 over `questions` questions, both in percent as SQuAD reports them."""
+
+    exact_match: float
+    f1: float
+    questions: int
+
+
+def read_squad(path: Path) -> list[Example]:
+    """Read a file in SQuAD v1.1 or v2.0 JSON format, checking every answer against its context.
+
+    Raises:
+        DataError: the file is not there, not SQuAD JSON, empty, or has an answer that does not
+            stand where it says.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from error
+    try:
+        examples = list(_examples(document))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not in SQuAD format ({type(error).__name__}: {error})") from error
+    if not examples:
+        raise DataError(f"{path}: holds no questions")
+    for example in examples:
+        check_offsets(example, str(path))
+    return examples
+
+
+def _examples(document: dict[str, Any]) -> Iterator[Example]:
+    for article in document["data"]:
+        for paragraph in article["paragraphs"]:
+            for qa in paragraph["qas"]:
+                yield Example(
+                    id=str(qa["id"]),
+                    title=str(article.get("title", "")),
+                    question=qa["question"],
+                    context=paragraph["context"],
+                    answers=tuple(Gold(a["text"], a["answer_start"]) for a in qa["answers"]),
+                )
+
+
+def check_offsets(example: Example, source: str) -> None:
+    """Refuse an example whose answers are not substrings at their offsets.
+
+    Raises:
+        DataError: naming the source, the question and the offset.
+    """
+    for gold in example.answers:
+        if not gold.text or not example.context.startswith(gold.text, gold.start):
+            raise DataError(
+                f"{source}: question {example.id!r}: answer {gold.text!r} does not stand at "
+                f"character {gold.start} of its context"
+            )
+
+
+def normalise(text: str) -> str:
+    """Lower-case, drop punctuation and English articles, and fold white space."""
+    kept = "".join(ch for ch in text.lower() if ch not in _PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", kept).split())
+
+
+def exact(gold: str, answer: str) -> int:
+    """1 where the two are equal once normalised, else 0."""
+    return int(normalise(gold) == normalise(answer))
+
+
+def f1(gold: str, answer: str) -> float:
+    """Harmonic mean of token precision and recall; 1 where both are empty."""
+    gold_tokens, tokens = normalise(gold).split(), normalise(answer).split()
+    if not gold_tokens or not tokens:
+        return float(gold_tokens == tokens)
+    shared = sum((Counter(gold_tokens) & Counter(tokens)).values())
+    if shared == 0:
+        return 0.0
+    precision, recall = shared / len(tokens), shared / len(gold_tokens)
+    return 2 * precision * recall / (precision + recall)
+
+
+def best(measure: Callable[[str, str], float], golds: Sequence[Gold], answer: str) -> float:
+    """The measure against the most favourable accepted answer.
+
+    As the official script does, golds that normalise to nothing are left out; a question with no
+    gold left is answered rightly by the empty string.
+    """
+    texts = [gold.text for gold in golds if normalise(gold.text)] or [""]
+    return max(measure(text, answer) for text in texts)
+
+
+def score(pairs: Iterable[tuple[Example, str]]) -> Score:
+    """EM and F1 of (question, predicted text) pairs.
+
+    Raises:
+        DataError: there are none.
+    """
+    total, exact_sum, f1_sum = 0, 0.0, 0.0
+    for example, answer in pairs:
+        total += 1
+        exact_sum += best(exact, example.answers, answer)
+        f1_sum += best(f1, example.answers, answer)
+    if total == 0:
+        raise DataError("nothing to score: no questions")
+    return Score(100 * exact_sum / total, 100 * f1_sum / total, total)

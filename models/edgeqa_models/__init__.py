@@ -1,0 +1,1 @@
+"""The model workshop: makes the packages that agents serve."""
