@@ -1,0 +1,392 @@
+"""An MQTT 5 connection that stays up: paho-mqtt with the edges taken off.
+
+What this adds to paho: callbacks that cannot kill the network thread, jittered backoff,
+subscriptions and birth renewed at every connect, acknowledgement by the application and in order,
+a notice when the broker has a publication, bounds on what waits, and no Nagle delay.
+
+Thread: handlers run in paho's network thread and must not block. Everything public may be called
+from any thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+from structlog.typing import FilteringBoundLogger
+
+from edgeqa.acks import OrderedAcks, Receipt
+from edgeqa.broker import Broker
+from edgeqa.errors import BrokerError
+
+# Full jitter between the bounds keeps a fleet from returning in step after a broker restart.
+# Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MAX_S = 30.0
+_CONNECT_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish at QoS 1."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    expiry_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that came; `receipt` is None for QoS 0, which needs no acknowledgement."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    redelivered: bool
+    response_topic: str | None
+    correlation: bytes | None
+    expiry_s: int | None
+    received_at: float
+    receipt: Receipt | None
+
+
+Handler = Callable[[Delivery], None]
+# Called once the broker has the message (None) or refused it (its reason).
+Delivered = Callable[[str | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A topic filter and what to do with its messages; filters of one link must not overlap."""
+
+    topic_filter: str
+    handler: Handler
+    no_local: bool = False
+
+    @property
+    def matches(self) -> str:
+        """The filter as messages see it: a shared one without its group."""
+        if self.topic_filter.startswith("$share/"):
+            return self.topic_filter.split("/", 2)[2]
+        return self.topic_filter
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a link.
+
+    Attributes:
+        session_expiry_s: how long the broker keeps our session, and the messages for us, when we
+            are gone.
+        receive_maximum: unacknowledged messages that the broker may have open with us.
+        max_queued: publications that may wait for the broker before `publish` refuses.
+        max_packet_bytes: larger packets are dropped by the broker, unseen by us.
+    """
+
+    session_expiry_s: int = 0
+    receive_maximum: int = 1000
+    max_queued: int = 2000
+    max_packet_bytes: int = 32 << 20
+
+
+def _guarded(callback: Callable[..., None]) -> Callable[..., None]:
+    """An exception in a paho callback would end its network thread: log it instead."""
+
+    @functools.wraps(callback)
+    def guard(link: MqttLink, *args: Any) -> None:
+        try:
+            callback(link, *args)
+        except Exception:
+            link.log.exception("mqtt_callback_failed", callback=callback.__name__)
+
+    return guard
+
+
+class MqttLink:
+    """One client's connection. `start` connects, `stop` ends; both may be called again."""
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        client_id: str,
+        subscriptions: Sequence[Subscription],
+        log: FilteringBoundLogger,
+        birth: Callable[[], Outgoing] | None = None,
+        will: Outgoing | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.log = log
+        self.connects = 0
+        self._broker = broker
+        self._subscriptions = list(subscriptions)
+        self._birth = birth
+        self._limits = limits or Limits()
+        self._acks = OrderedAcks(send=self._send_ack)
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Delivered] = {}
+        self._early: dict[int, str | None] = {}
+        self._subscribes: dict[int, list[str]] = {}
+        self._ready = threading.Event()
+        self._refusal: str | None = None
+        self._attempts = 0
+        self._network_thread: threading.Thread | None = None
+        self._client = self._build(client_id, will)
+
+    @property
+    def connected(self) -> bool:
+        """Connected and subscribed."""
+        return self._client.is_connected() and self._ready.is_set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the network thread runs, connected or trying to be."""
+        return self._network_thread is not None and self._network_thread.is_alive()
+
+    def start(self) -> None:
+        """Connect and subscribe, waiting at most the broker's `connect_timeout_s`.
+
+        Raises:
+            BrokerError: no connection in that time, or the broker refused it or a subscription.
+        """
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = self._limits.session_expiry_s
+        properties.ReceiveMaximum = self._limits.receive_maximum
+        properties.MaximumPacketSize = self._limits.max_packet_bytes
+        before = set(threading.enumerate())
+        self._client.connect_async(
+            self._broker.host,
+            self._broker.port,
+            keepalive=self._broker.keepalive_s,
+            clean_start=self._limits.session_expiry_s == 0,
+            properties=properties,
+        )
+        self._client.loop_start()
+        started = [thread for thread in threading.enumerate() if thread not in before]
+        self._network_thread = next((t for t in started if "paho" in t.name), None)
+        deadline = time.monotonic() + self._broker.connect_timeout_s
+        while not self._ready.wait(0.05):
+            if self._refusal or time.monotonic() > deadline:
+                self._client.disconnect()
+                self._client.loop_stop()
+                where = f"{self._broker.host}:{self._broker.port}"
+                raise BrokerError(
+                    f"broker at {where}: {self._refusal or 'no connection'}; check that it runs, "
+                    "and the address, credentials and access rules"
+                )
+
+    def publish(self, message: Outgoing, delivered: Delivered | None = None) -> None:
+        """Hand a message over; while the connection is down it waits for it.
+
+        Args:
+            message: what to publish.
+            delivered: called in the network thread once the broker acknowledged it.
+
+        Raises:
+            BrokerError: `queue_full`, more than `max_queued` publications wait.
+        """
+        info = self._client.publish(
+            message.topic,
+            message.payload,
+            qos=1,
+            retain=message.retain,
+            properties=_publish_properties(message),
+        )
+        if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            raise BrokerError("too many publications wait for the broker", code="queue_full")
+        # The acknowledgement may have come before we could note whom to tell.
+        with self._lock:
+            if info.mid not in self._early:
+                self._waiting[info.mid] = delivered or _ignore
+                return
+            reason = self._early.pop(info.mid)
+        if delivered:
+            delivered(reason)
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Tell the broker that it need not send this message again."""
+        if delivery.receipt is not None:
+            self._acks.acknowledge(delivery.receipt)
+
+    def unsubscribe(self) -> None:
+        """Take no new messages; those that the broker already queued for us still come."""
+        self._client.unsubscribe([s.topic_filter for s in self._subscriptions])
+
+    def stop(self, farewell: Outgoing | None = None, *, timeout_s: float = 5.0) -> None:
+        """Publish the farewell, wait for what is under way, disconnect."""
+        if farewell is not None and self._client.is_connected():
+            done = threading.Event()
+            self.publish(farewell, lambda _: done.set())
+            done.wait(timeout_s)
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._ready.clear()
+
+    def _build(self, client_id: str, will: Outgoing | None) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=paho.MQTTv5,
+            manual_ack=True,
+        )
+        client.max_queued_messages_set(self._limits.max_queued)
+        client.max_inflight_messages_set(self._limits.max_queued)
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.reconnect_delay_set(BACKOFF_FIRST_S, BACKOFF_FIRST_S)  # type: ignore[arg-type]  # typed int, used as seconds
+        if self._broker.username is not None:
+            client.username_pw_set(self._broker.username, self._broker.password)
+        if self._broker.tls is not None:
+            client.tls_set_context(self._broker.tls)
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
+        client.on_socket_open = self._on_socket_open
+        for subscription in self._subscriptions:
+            client.message_callback_add(
+                subscription.matches, functools.partial(self._on_message, subscription.handler)
+            )
+        return client
+
+    def _send_ack(self, packet_id: int) -> None:
+        self._client.ack(packet_id, 1)
+
+    @_guarded
+    def _on_connect(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if reason.is_failure:
+            self._refusal = str(reason)
+            self.log.warning("mqtt_refused", reason=str(reason))
+            return
+        self.connects += 1
+        self._attempts = 0
+        self._refusal = None
+        self._acks.new_connection()
+        if self._birth is not None:
+            self.publish(self._birth())
+        if not self._subscriptions:
+            self._ready.set()
+            return
+        wanted = [
+            (s.topic_filter, SubscribeOptions(qos=1, noLocal=s.no_local))
+            for s in self._subscriptions
+        ]
+        _, packet_id = client.subscribe(wanted)
+        if packet_id is not None:
+            self._subscribes[packet_id] = [topic_filter for topic_filter, _ in wanted]
+
+    @_guarded
+    def _on_subscribe(
+        self, client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _props: Any
+    ) -> None:
+        filters = self._subscribes.pop(mid, [])
+        refused = [
+            f"{topic_filter} ({reason})"
+            for topic_filter, reason in zip(filters, reasons, strict=False)
+            if reason.is_failure
+        ]
+        if refused:
+            self._refusal = f"subscription refused: {', '.join(refused)}"
+            self.log.error("mqtt_subscription_refused", filters=refused)
+            return
+        self._ready.set()
+        self.log.info("mqtt_connected", host=self._broker.host, connects=self.connects)
+
+    @_guarded
+    def _on_disconnect(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        self._ready.clear()
+        delay_s = self._back_off(client)
+        if reason.is_failure:
+            self.log.warning("mqtt_disconnected", reason=str(reason), retry_s=round(delay_s, 2))
+
+    @_guarded
+    def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:
+        delay_s = self._back_off(client)
+        self.log.warning("mqtt_connect_failed", host=self._broker.host, retry_s=round(delay_s, 2))
+
+    def _back_off(self, client: paho.Client) -> float:
+        ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**self._attempts)
+        self._attempts = min(self._attempts + 1, 16)
+        delay_s = random.uniform(BACKOFF_FIRST_S / 2, ceiling)  # noqa: S311  jitter, not a secret
+        client.reconnect_delay_set(delay_s, delay_s)  # type: ignore[arg-type]  # typed int, used as seconds
+        return delay_s
+
+    @_guarded
+    def _on_socket_open(self, _client: paho.Client, _data: Any, sock: Any) -> None:
+        # Nagle's algorithm holds a small packet until the one before is acknowledged, up to 40 ms
+        # with delayed ACKs: as long as a whole inference.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @_guarded
+    def _on_publish(
+        self, _client: paho.Client, _data: Any, mid: int, reason: ReasonCode, _props: Any
+    ) -> None:
+        # "No matching subscribers" (0x10) is a success code that a caller wants to know of.
+        why = str(reason) if reason.value != 0 else None
+        with self._lock:
+            delivered = self._waiting.pop(mid, None)
+            if delivered is None:
+                self._early[mid] = why
+                return
+        delivered(why)
+
+    @_guarded
+    def _on_message(
+        self, handler: Handler, _client: paho.Client, _data: Any, message: paho.MQTTMessage
+    ) -> None:
+        properties = message.properties
+        delivery = Delivery(
+            topic=message.topic,
+            payload=message.payload,
+            retain=message.retain,
+            redelivered=message.dup,
+            response_topic=getattr(properties, "ResponseTopic", None),
+            correlation=getattr(properties, "CorrelationData", None),
+            expiry_s=getattr(properties, "MessageExpiryInterval", None),
+            received_at=time.monotonic(),
+            receipt=self._acks.receive(message.mid) if message.qos else None,
+        )
+        try:
+            handler(delivery)
+        except Exception:
+            # Left unacknowledged it would come back at each reconnect and fail again.
+            self.log.exception("message_handler_failed", topic=message.topic)
+            self.acknowledge(delivery)
+
+
+def _ignore(reason: str | None) -> None:
+    del reason
+
+
+def _publish_properties(message: Outgoing) -> Properties | None:
+    if message.response_topic is None and message.correlation is None and message.expiry_s is None:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)
+    if message.response_topic is not None:
+        properties.ResponseTopic = message.response_topic
+    if message.correlation is not None:
+        properties.CorrelationData = message.correlation
+    if message.expiry_s is not None:
+        properties.MessageExpiryInterval = message.expiry_s
+    return properties
