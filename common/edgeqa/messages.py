@@ -90,12 +90,9 @@ class Ask(Wire):
         """
         if (self.question is None) == (self.questions is None):
             raise PayloadError("say either `question` or `questions`")
-        if self.questions is None:
-            own = [Item(question=self.question or "")]
-        else:
-            own = self.questions
-        if not own:
+        if self.questions == []:
             raise PayloadError("`questions` is empty")
+        own = self.questions or [Item(question=self.question or "")]
         return [self._filled(item) for item in own]
 
     def _filled(self, item: Item) -> Item:

@@ -27,63 +27,24 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.acks import OrderedAcks, Receipt
+from edgeqa.acks import OrderedAcks
 from edgeqa.broker import Broker
 from edgeqa.errors import BrokerError
+from edgeqa.packets import (
+    Delivered,
+    Delivery,
+    Handler,
+    Outgoing,
+    Subscription,
+    delivery_from,
+    publish_properties,
+)
 
 # Full jitter between the bounds keeps a fleet from returning in step after a broker restart.
 # Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 _CONNECT_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message to publish at QoS 1."""
-
-    topic: str
-    payload: bytes
-    retain: bool = False
-    response_topic: str | None = None
-    correlation: bytes | None = None
-    expiry_s: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message that came; `receipt` is None for QoS 0, which needs no acknowledgement."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    redelivered: bool
-    response_topic: str | None
-    correlation: bytes | None
-    expiry_s: int | None
-    received_at: float
-    receipt: Receipt | None
-
-
-Handler = Callable[[Delivery], None]
-# Called once the broker has the message (None) or refused it (its reason).
-Delivered = Callable[[str | None], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A topic filter and what to do with its messages; filters of one link must not overlap."""
-
-    topic_filter: str
-    handler: Handler
-    no_local: bool = False
-
-    @property
-    def matches(self) -> str:
-        """The filter as messages see it: a shared one without its group."""
-        if self.topic_filter.startswith("$share/"):
-            return self.topic_filter.split("/", 2)[2]
-        return self.topic_filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +125,7 @@ class MqttLink:
         Raises:
             BrokerError: no connection in that time, or the broker refused it or a subscription.
         """
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.SessionExpiryInterval = self._limits.session_expiry_s
         properties.ReceiveMaximum = self._limits.receive_maximum
         properties.MaximumPacketSize = self._limits.max_packet_bytes
@@ -205,7 +166,7 @@ class MqttLink:
             message.payload,
             qos=1,
             retain=message.retain,
-            properties=_publish_properties(message),
+            properties=publish_properties(message),
         )
         if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             raise BrokerError("too many publications wait for the broker", code="queue_full")
@@ -296,7 +257,7 @@ class MqttLink:
 
     @_guarded
     def _on_subscribe(
-        self, client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _props: Any
+        self, _client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _props: Any
     ) -> None:
         filters = self._subscribes.pop(mid, [])
         refused = [
@@ -355,18 +316,8 @@ class MqttLink:
     def _on_message(
         self, handler: Handler, _client: paho.Client, _data: Any, message: paho.MQTTMessage
     ) -> None:
-        properties = message.properties
-        delivery = Delivery(
-            topic=message.topic,
-            payload=message.payload,
-            retain=message.retain,
-            redelivered=message.dup,
-            response_topic=getattr(properties, "ResponseTopic", None),
-            correlation=getattr(properties, "CorrelationData", None),
-            expiry_s=getattr(properties, "MessageExpiryInterval", None),
-            received_at=time.monotonic(),
-            receipt=self._acks.receive(message.mid) if message.qos else None,
-        )
+        receipt = self._acks.receive(message.mid) if message.qos else None
+        delivery = delivery_from(message, receipt)
         try:
             handler(delivery)
         except Exception:
@@ -377,16 +328,3 @@ class MqttLink:
 
 def _ignore(reason: str | None) -> None:
     del reason
-
-
-def _publish_properties(message: Outgoing) -> Properties | None:
-    if message.response_topic is None and message.correlation is None and message.expiry_s is None:
-        return None
-    properties = Properties(PacketTypes.PUBLISH)
-    if message.response_topic is not None:
-        properties.ResponseTopic = message.response_topic
-    if message.correlation is not None:
-        properties.CorrelationData = message.correlation
-    if message.expiry_s is not None:
-        properties.MessageExpiryInterval = message.expiry_s
-    return properties
