@@ -1,7 +1,7 @@
 """The `edgeqa` command: its root, its error handling and the sub-commands that roles add.
 
-Roles register typer apps under the entry-point group `edgeqa.commands`; one that cannot be
-imported because its extra is not installed is left out of `--help`, not an error.
+A role registers a typer app, or one function that becomes one command, under the entry-point group
+`edgeqa.commands`. One that is not there to import is left out of `--help`, not an error.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ def build_app() -> typer.Typer:
         help="Question answering on fleets of small devices, over MQTT.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        # Tables would cut the long names of environment variables on a narrow terminal.
+        rich_markup_mode=None,
     )
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.name):
         app.add_typer(entry.load(), name=entry.name)
