@@ -62,9 +62,9 @@ def settings_options(
 
         parameters = [*own, *flags.values()]
         # What typer reads: the signature for order and defaults, the annotations for the rest.
-        run.__signature__ = inspect.Signature(parameters)
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # a hook of inspect
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        del run.__wrapped__  # type: ignore[attr-defined]  # typer would unwrap it again
+        del run.__wrapped__  # typer would unwrap it again
         return run
 
     return decorate

@@ -1,0 +1,45 @@
+"""Fixtures of all tests: a real broker of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.broker import Broker, Certificates, make_certificates
+
+StartBroker = Callable[..., Broker]
+
+
+@pytest.fixture
+def start_broker(tmp_path: Path) -> Iterator[StartBroker]:
+    """Start a mosquitto with options of `support.broker.Broker`; stopped after the test."""
+    brokers: list[Broker] = []
+
+    def start(**options: object) -> Broker:
+        folder = tmp_path / f"broker{len(brokers)}"
+        made = Broker(folder=folder, **options)  # type: ignore[arg-type]  # options pass through
+        brokers.append(made)
+        return made.start()
+
+    yield start
+    for one in brokers:
+        one.stop()
+
+
+@pytest.fixture
+def broker(start_broker: StartBroker) -> Broker:
+    """A plain broker: no users, no TLS."""
+    return start_broker()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority with certificates of a broker and of a client."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def other_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """The same from an authority that nobody trusts."""
+    return make_certificates(tmp_path_factory.mktemp("other_certificates"))

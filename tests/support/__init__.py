@@ -1,0 +1,1 @@
+"""What tests of several roles share: a real broker, a fake agent."""
