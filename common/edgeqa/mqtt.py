@@ -184,6 +184,15 @@ class MqttLink:
         if delivery.receipt is not None:
             self._acks.acknowledge(delivery.receipt)
 
+    def wait_delivered(self, *, timeout_s: float) -> bool:
+        """Wait until the broker has acknowledged every publication; False if it took longer."""
+        deadline = time.monotonic() + timeout_s
+        while self._waiting:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
     def unsubscribe(self) -> None:
         """Take no new messages; those that the broker already queued for us still come."""
         self._client.unsubscribe([s.topic_filter for s in self._subscriptions])

@@ -1,0 +1,260 @@
+"""The bounded queue between the MQTT side and the model process, and the watch over the latter.
+
+Questions wait here, a few are with the model process. One that dies or hangs is replaced, and the
+questions it had are asked again; only the one it was working on is suspect, and a second death
+over the same question refuses that question. A model that keeps dying is given up.
+
+Thread: `offer` from any thread; completions are called in the dispatcher's own threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from structlog.typing import FilteringBoundLogger
+
+from edgeqa.errors import EdgeqaError
+from edgeqa_agent.jobs import Done, Job, Outcome, Ready, Task, refused
+from edgeqa_agent.model_process import ModelProcess
+
+# One in inference, one tokenised, one in the socket: the model never waits for us.
+WINDOW = 3
+# Deaths over one question before it is refused as poisonous.
+MAX_ATTEMPTS = 2
+# A model that dies so often within the time is not going to serve.
+MAX_DEATHS = 5
+DEATHS_WITHIN_S = 120.0
+_TICK_S = 0.5
+
+MakeProcess = Callable[
+    [Callable[[Done], None], Callable[[ModelProcess], None]],
+    ModelProcess,
+]
+
+
+@dataclass(slots=True)
+class Request:
+    """The questions of one message on their way through the agent.
+
+    Attributes:
+        tasks: the questions, their texts at hand.
+        stop_at: `time.monotonic()` after which nobody wants the answer.
+        complete: called once, with one outcome per task and when inference began.
+    """
+
+    tasks: list[Task]
+    stop_at: float | None
+    complete: Callable[[list[Outcome], float], None]
+    attempts: int = field(default=0)
+
+
+class Dispatcher:
+    """Feeds one model process at a time."""
+
+    def __init__(
+        self,
+        *,
+        make_process: MakeProcess,
+        queue_size: int,
+        inference_timeout_s: float,
+        start_timeout_s: float,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._make_process = make_process
+        self._queue_size = queue_size
+        self._inference_timeout_s = inference_timeout_s
+        self._start_timeout_s = start_timeout_s
+        self._log = log
+        self._changed = threading.Condition()
+        self._waiting: deque[Request] = deque()
+        self._running: dict[int, Request] = {}
+        self._oldest_since = 0.0
+        self._numbers = itertools.count(1)
+        self._deaths: deque[float] = deque()
+        self._process: ModelProcess | None = None
+        self._stopping = False
+        self._gave_up = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the model died too often; the agent cannot serve any more."""
+        return self._gave_up.is_set()
+
+    @property
+    def depth(self) -> int:
+        """Requests waiting and running."""
+        with self._changed:
+            return len(self._waiting) + len(self._running)
+
+    @property
+    def model_pid(self) -> int:
+        """Process id of the model process; 0 while there is none."""
+        process = self._process
+        return process.pid if process else 0
+
+    def start(self) -> Ready:
+        """Load the model and begin to serve.
+
+        Raises:
+            EdgeqaError: the model cannot be loaded or proven.
+        """
+        ready = self._launch()
+        for name, loop in (("dispatch", self._dispatch), ("watch", self._watch)):
+            thread = threading.Thread(target=self._guarded, args=(loop,), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        return ready
+
+    def offer(self, request: Request) -> bool:
+        """Queue a request; False, and nothing kept, where the queue is full."""
+        with self._changed:
+            if len(self._waiting) >= self._queue_size or self.gave_up:
+                return False
+            self._waiting.append(request)
+            self._changed.notify_all()
+            return True
+
+    def drain(self, *, timeout_s: float) -> bool:
+        """Wait until nothing waits or runs; False where that took longer."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._waiting and not self._running, timeout_s
+            )
+
+    def stop(self) -> None:
+        """End the threads and the model process; what still waits is forgotten, not refused."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._process:
+            self._process.stop()
+        for thread in self._threads:
+            thread.join(timeout=self._start_timeout_s)
+
+    def _launch(self) -> Ready:
+        process = self._make_process(self._on_done, self._on_exit)
+        ready = process.start(timeout_s=self._start_timeout_s)
+        with self._changed:
+            self._process = process
+            self._changed.notify_all()
+        self._log.info(
+            "model_ready",
+            model=process.package.manifest.name,
+            version=process.package.manifest.version,
+            pid=process.pid,
+            load_ms=round(ready.load_ms),
+            checks_f1=round(ready.checks_f1, 3),
+        )
+        return ready
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except Exception:  # noqa: BLE001  a thread's edge; logged with its traceback
+            self._log.exception("dispatcher_thread_failed", loop=loop.__name__)
+            self._gave_up.set()
+
+    def _dispatch(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._can_send)
+                if self._stopping:
+                    return
+                request = self._waiting.popleft()
+                expired = request.stop_at is not None and time.monotonic() > request.stop_at
+                if not expired:
+                    number = next(self._numbers)
+                    if not self._running:
+                        self._oldest_since = time.monotonic()
+                    self._running[number] = request
+                    process = self._process
+            if expired:
+                self._finish(request, _all(request, "expired", "its deadline passed in the queue"))
+            elif process is not None:
+                process.submit(Job(number, request.tasks, request.stop_at))
+
+    def _can_send(self) -> bool:
+        ready = self._process is not None and len(self._running) < WINDOW
+        return self._stopping or (ready and bool(self._waiting))
+
+    def _finish(self, request: Request, outcomes: list[Outcome], begun_at: float = 0.0) -> None:
+        try:
+            request.complete(outcomes, begun_at or time.monotonic())
+        finally:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _on_done(self, done: Done) -> None:
+        with self._changed:
+            request = self._running.pop(done.number, None)
+            self._oldest_since = time.monotonic()
+            self._changed.notify_all()
+        if request is not None:
+            self._finish(request, done.outcomes, done.begun_at)
+
+    def _on_exit(self, process: ModelProcess) -> None:
+        """The model process died: put its questions back, in their order, before all others."""
+        with self._changed:
+            if process is not self._process or self._stopping:
+                return
+            self._process = None
+            self._deaths.append(time.monotonic())
+            requests = [self._running[number] for number in sorted(self._running)]
+            self._running.clear()
+            poison = None
+            if requests:
+                requests[0].attempts += 1
+                if requests[0].attempts >= MAX_ATTEMPTS:
+                    poison = requests.pop(0)
+            self._waiting.extendleft(reversed(requests))
+            self._changed.notify_all()
+        if poison is not None:
+            self._log.error("question_refused", code="model_crashed", attempts=poison.attempts)
+            self._finish(
+                poison, _all(poison, "model_crashed", "the model died twice over this question")
+            )
+
+    def _watch(self) -> None:
+        """Replace a process that died; end one that hangs."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._process is None, _TICK_S)
+                if self._stopping:
+                    return
+                process = self._process
+                since = self._oldest_since if self._running else None
+            if process is None:
+                self._replace()
+            elif since is not None and time.monotonic() - since > self._inference_timeout_s:
+                self._log.error("model_process_hangs", pid=process.pid)
+                process.kill()
+                with self._changed:  # until `_on_exit` has seen it
+                    self._changed.wait_for(lambda: self._process is None, _TICK_S)
+
+    def _replace(self) -> None:
+        now = time.monotonic()
+        while self._deaths and now - self._deaths[0] > DEATHS_WITHIN_S:
+            self._deaths.popleft()
+        if len(self._deaths) >= MAX_DEATHS:
+            self._log.critical("model_given_up", deaths=len(self._deaths))
+            self._gave_up.set()
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping)
+            return
+        try:
+            self._launch()
+        except EdgeqaError as error:
+            self._log.error("model_restart_failed", code=error.code, reason=str(error))
+            with self._changed:
+                self._deaths.append(time.monotonic())
+                self._changed.wait_for(lambda: self._stopping, _TICK_S)
+
+
+def _all(request: Request, code: str, message: str) -> list[Outcome]:
+    return [refused(code, message) for _ in request.tasks]

@@ -1,0 +1,114 @@
+"""What the agent's main process and a model process say to each other.
+
+One JSON object per message over a socket pair. JSON, not pickle: a model process that has been
+taken over by a hostile model must not gain the main process with it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgeqa.errors import EdgeqaError, ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One question, its text at hand."""
+
+    question: str
+    context: str
+    top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The questions of one request; `stop_at` is `time.monotonic()`, which processes share."""
+
+    number: int
+    tasks: list[Task]
+    stop_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one question: spans as (text, start, end, score), or an error."""
+
+    spans: list[tuple[str, int, int, float]]
+    no_answer_score: float
+    windows: int
+    inference_ms: float
+    error: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A job's outcomes, in the order of its tasks, and when its first inference began."""
+
+    number: int
+    begun_at: float
+    outcomes: list[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded and has answered its check questions."""
+
+    load_ms: float
+    checks_f1: float
+    onnxruntime_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The model cannot be served."""
+
+    code: str
+    message: str
+    exit_code: int
+
+    def error(self) -> EdgeqaError:
+        """The same as an exception of this process."""
+        error = EdgeqaError(self.message, code=self.code)
+        error.exit_code = ExitCode(self.exit_code)
+        return error
+
+
+Report = Ready | Failed | Done
+
+
+def refused(code: str, message: str) -> Outcome:
+    """The outcome of a question that has no answer."""
+    return Outcome([], 0.0, 0, 0.0, (code, message))
+
+
+def encode(message: Job | Report) -> bytes:
+    """To bytes."""
+    return json.dumps([type(message).__name__, asdict(message)]).encode()
+
+
+def decode_job(raw: bytes) -> Job:
+    """From bytes of the main process."""
+    fields: dict[str, Any] = json.loads(raw)[1]
+    fields["tasks"] = [Task(**task) for task in fields["tasks"]]
+    return Job(**fields)
+
+
+def decode_report(raw: bytes) -> Report:
+    """From bytes of a model process.
+
+    Raises:
+        ValueError, TypeError, KeyError: not a report.
+    """
+    kind, fields = json.loads(raw)
+    if kind == "Done":
+        fields["outcomes"] = [_outcome(outcome) for outcome in fields["outcomes"]]
+        return Done(**fields)
+    return Ready(**fields) if kind == "Ready" else Failed(**fields)
+
+
+def _outcome(fields: dict[str, Any]) -> Outcome:
+    spans = [(str(t), int(s), int(e), float(p)) for t, s, e, p in fields.pop("spans")]
+    error = fields.pop("error")
+    return Outcome(spans=spans, error=(error[0], error[1]) if error else None, **fields)

@@ -1,0 +1,142 @@
+"""What can be set about an agent: one frozen object, read once at the start.
+
+Every field may come from a flag, from `EDGEQA_AGENT_…` in the environment or from a TOML file, in
+this order of precedence.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from edgeqa.broker import BrokerSettings
+from edgeqa.errors import ConfigError
+from edgeqa.logs import Format, Level
+from edgeqa.topics import is_name
+
+DEFAULT_PACKAGE = "minilm-l6-squad-0.1.0"
+
+
+def default_device() -> str:
+    """The host name, where it can be a device id; `edgeqa-agent` elsewhere."""
+    name = platform.node()
+    return name if is_name(name) else "edgeqa-agent"
+
+
+def default_package() -> Path:
+    """The embedded default package: beside this module in a wheel, in `models/` in a checkout.
+
+    Raises:
+        ConfigError: this installation has none.
+    """
+    here = Path(__file__).resolve().parent
+    for folder in (here / "packages", here.parents[1] / "models" / "packages"):
+        if (folder / DEFAULT_PACKAGE).is_dir():
+            return folder / DEFAULT_PACKAGE
+    raise ConfigError(
+        f"package: the embedded {DEFAULT_PACKAGE} is not part of this installation; name a folder"
+    )
+
+
+class AgentSettings(BrokerSettings, BaseSettings):
+    """Settings of `edgeqa agent run`."""
+
+    model_config = SettingsConfigDict(env_prefix="EDGEQA_AGENT_", frozen=True, extra="forbid")
+
+    device: str = Field(
+        default_factory=default_device, description="Id of this device in topics; the host name."
+    )
+    groups: list[str] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Groups whose questions this agent helps to answer; a JSON list.",
+    )
+    package: Path | None = Field(
+        default=None, description="Folder of the model package; the embedded default if not said."
+    )
+    threads: int = Field(
+        default=0, ge=0, le=256, description="Threads of one inference; 0: one per usable core."
+    )
+    queue_size: int = Field(
+        default=64, ge=1, le=10_000, description="Questions that may wait; more are refused `busy`."
+    )
+    max_batch: int = Field(default=64, ge=1, le=1024, description="Questions in one request.")
+    max_payload_bytes: int = Field(
+        default=2 << 20, ge=1024, le=16 << 20, description="Largest request, bytes."
+    )
+    max_context_chars: int = Field(
+        default=200_000, ge=100, le=4_000_000, description="Longest text, code points."
+    )
+    max_contexts: int = Field(
+        default=256, ge=0, le=100_000, description="Texts stored on this device."
+    )
+    max_contexts_bytes: int = Field(
+        default=16 << 20, ge=0, le=1 << 30, description="Size of all stored texts, bytes of UTF-8."
+    )
+    remembered_answers: int = Field(
+        default=1024,
+        ge=0,
+        le=1_000_000,
+        description="Answers kept so that a question sent again is not inferred again.",
+    )
+    remembered_s: float = Field(
+        default=600.0, ge=0, le=86_400, description="How long they are kept, seconds."
+    )
+    session_expiry_s: int = Field(
+        default=3600,
+        ge=0,
+        le=7 * 86_400,
+        description="How long the broker keeps questions for this agent after a crash, seconds.",
+    )
+    inference_timeout_s: float = Field(
+        default=60.0,
+        ge=1,
+        le=3600,
+        description="A model process that is longer at one request is ended and replaced.",
+    )
+    model_start_timeout_s: float = Field(
+        default=60.0, ge=1, le=3600, description="Limit for loading and checking a model."
+    )
+    drain_timeout_s: float = Field(
+        default=10.0, ge=0, le=600, description="Limit for finishing questions at a stop."
+    )
+    health_file: Path | None = Field(
+        default=None, description="Written every few seconds; read by `edgeqa agent health`."
+    )
+    log_level: Level = Field(default="info", description="Least level that is logged.")
+    log_format: Format = Field(
+        default="auto", description="`json`, `console`, or `auto`: console on a terminal."
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_a_name(cls, device: str) -> str:
+        if not is_name(device):
+            raise ValueError(
+                "must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+            )
+        return device
+
+    @field_validator("groups")
+    @classmethod
+    def _groups_are_names(cls, groups: list[str]) -> list[str]:
+        bad = [group for group in groups if not is_name(group)]
+        if bad:
+            raise ValueError(f"not a group name: {', '.join(map(repr, bad))}")
+        return list(dict.fromkeys(groups))
+
+    def resolved_threads(self) -> int:
+        """Threads of one inference."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+    def resolved_package(self) -> Path:
+        """The package to serve.
+
+        Raises:
+            ConfigError: none is named and none is embedded.
+        """
+        return self.package or default_package()
