@@ -33,6 +33,11 @@ def load_examples(sources: Sequence[str], *, split: str) -> list[Example]:
     return list(unique.values())
 
 
+def legible(examples: Sequence[Example]) -> list[Example]:
+    """Leave out questions in which words were lost to the placeholder `<unk>`."""
+    return [example for example in examples if "<unk>" not in example.question]
+
+
 def _load(source: str, split: str) -> list[Example]:
     path = Path(source)
     if path.is_dir():

@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING, Any
 import datasets
 import torch
 import transformers
+from tokenizers import Tokenizer
 from transformers.trainer_utils import get_last_checkpoint
 
-from edgeqa.errors import ConfigError, ModelLoadError
+from edgeqa.errors import ConfigError
 from edgeqa.reader.windows import Windower, WindowSizes
 from edgeqa.squad import Example
+from edgeqa_models.checkpoint import load_config, load_tokenizer, unloadable
 from edgeqa_models.features import FeatureOptions, make_features
 
 if TYPE_CHECKING:
     from types import FrameType
 
-SUPPORTED = ("bert", "distilbert")
 RUN_FILE = "edgeqa-run.json"
 
 
@@ -107,33 +108,29 @@ def finetune(
 
 
 def _load(checkpoint: str, options: FinetuneOptions) -> tuple[Any, Any]:
+    config = load_config(checkpoint)
+    if config.model_type == "bert":
+        config.hidden_dropout_prob, config.attention_probs_dropout_prob = options.dropout, 0.0
+    else:
+        config.dropout, config.attention_dropout = options.dropout, 0.0
+    tokenizer = load_tokenizer(checkpoint)
+    # Batches are padded by the collator on purpose: windows are cut before, by our own code.
+    tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
     try:
-        config = transformers.AutoConfig.from_pretrained(checkpoint)
-        if config.model_type not in SUPPORTED:
-            raise ModelLoadError(
-                f"{checkpoint} is a {config.model_type} model; EdgeQA trains "
-                f"{' and '.join(SUPPORTED)}"
-            )
-        if config.model_type == "bert":
-            config.hidden_dropout_prob, config.attention_probs_dropout_prob = options.dropout, 0.0
-        else:
-            config.dropout, config.attention_dropout = options.dropout, 0.0
         model = transformers.AutoModelForQuestionAnswering.from_pretrained(
             checkpoint, config=config
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, use_fast=True)
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(
-            f"{checkpoint}: cannot be loaded: {str(error).splitlines()[0]}; without internet, "
-            "name a folder with config.json, weights and tokenizer"
-        ) from error
+    except Exception as error:
+        raise unloadable(checkpoint, error) from error
     return model, tokenizer
 
 
 def _rows(
     examples: Sequence[Example], tokenizer: Any, options: FinetuneOptions
 ) -> datasets.Dataset:
-    windower = Windower(tokenizer=tokenizer._tokenizer, sizes=options.sizes)  # noqa: SLF001
+    # A copy: cutting windows leaves truncation set, which has no place in the saved tokenizer.
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    windower = Windower(tokenizer=copy, sizes=options.sizes)
     rows = datasets.Dataset.from_list(list(make_features(examples, windower, options.features)))
     return rows.add_column("length", [len(ids) for ids in rows["input_ids"]])
 

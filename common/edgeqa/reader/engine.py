@@ -13,13 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from tokenizers import Encoding, Tokenizer
 
 from edgeqa.errors import EdgeqaError, GateError, ModelLoadError, PayloadError
-from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Package
+from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Package, Sizes
 from edgeqa.reader.spans import (
     Logits,
     TextSpan,
@@ -67,10 +68,12 @@ class InferenceError(EdgeqaError):
 class Engine:
     """Answers questions with one package."""
 
-    def __init__(self, *, package: Package, session: ort.InferenceSession, windower: Windower):
+    def __init__(
+        self, *, session: ort.InferenceSession, windower: Windower, max_answer_tokens: int
+    ) -> None:
         self._session = session
         self._windower = windower
-        self._max_answer_tokens = package.manifest.sizes.max_answer_tokens
+        self._max_answer_tokens = max_answer_tokens
         self._inputs = frozenset(node.name for node in session.get_inputs())
 
     @classmethod
@@ -84,14 +87,33 @@ class Engine:
         Raises:
             ModelLoadError: onnxruntime or tokenizers refuse a file, or the graph is not a reader.
         """
-        tokenizer = _load_tokenizer(package)
-        session = _load_session(package, threads)
-        sizes = package.manifest.sizes
+        manifest = package.manifest
+        return cls.load_files(
+            model=package.file(MODEL_FILE),
+            tokenizer=package.file(TOKENIZER_FILE),
+            vocabulary=manifest.architecture.vocabulary,
+            sizes=manifest.sizes,
+            threads=threads,
+        )
+
+    @classmethod
+    def load_files(
+        cls, *, model: Path, tokenizer: Path, vocabulary: int, sizes: Sizes, threads: int
+    ) -> Engine:
+        """Load a graph and its tokenizer that are not a package yet (the workshop measures them).
+
+        Raises:
+            ModelLoadError: as `load`.
+        """
         windower = Windower(
-            tokenizer=tokenizer,
+            tokenizer=_load_tokenizer(tokenizer, vocabulary),
             sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
         )
-        return cls(package=package, session=session, windower=windower)
+        return cls(
+            session=_load_session(model, threads),
+            windower=windower,
+            max_answer_tokens=sizes.max_answer_tokens,
+        )
 
     def prepare(self, question: str, context: str) -> Prepared:
         """Tokenise.
@@ -182,13 +204,11 @@ def prove(engine: Engine, package: Package) -> float:
     return mean
 
 
-def _load_tokenizer(package: Package) -> Tokenizer:
-    path = package.file(TOKENIZER_FILE)
+def _load_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:
         raise ModelLoadError(f"{path}: not a tokenizer: {error}") from error
-    vocabulary = package.manifest.architecture.vocabulary
     if tokenizer.get_vocab_size() > vocabulary:
         raise ModelLoadError(
             f"{path}: {tokenizer.get_vocab_size()} tokens, but the model knows {vocabulary}"
@@ -199,8 +219,7 @@ def _load_tokenizer(package: Package) -> Tokenizer:
     return tokenizer
 
 
-def _load_session(package: Package, threads: int) -> ort.InferenceSession:
-    path = package.file(MODEL_FILE)
+def _load_session(path: Path, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

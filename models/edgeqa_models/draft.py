@@ -1,0 +1,104 @@
+"""A draft: an exported model that is not a package yet.
+
+`export` and `quantise` leave one each: `model.onnx`, `tokenizer.json` and `draft.json`, which says
+what the weights are. Drafts are measured like packages; only `package` makes a package of one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgeqa.errors import ModelLoadError
+from edgeqa.files import sha256_hex, write_atomic
+from edgeqa.manifest import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    Architecture,
+    Sizes,
+    open_package,
+)
+from edgeqa.reader.engine import Engine
+
+DRAFT_FILE = "draft.json"
+# The sizes that every published reader is served with. Source: Devlin et al. 2019 and the
+# defaults of the transformers question-answering pipeline, but for the answer length, which is
+# that of BERT's run_squad.py (30).
+SERVED = Sizes(max_seq_len=384, doc_stride=128, max_question_tokens=64, max_answer_tokens=30)
+
+
+class Draft(BaseModel):
+    """What `draft.json` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Architecture
+    precision: Literal["fp32", "int8"]
+    sizes: Sizes = SERVED
+
+
+@dataclass(frozen=True, slots=True)
+class Measurable:
+    """A draft or a package, loaded to be measured."""
+
+    engine: Engine
+    precision: str
+    model_sha256: str
+
+
+def write_draft(folder: Path, draft: Draft) -> None:
+    """Write `draft.json`."""
+    text = json.dumps(draft.model_dump(), indent=2, sort_keys=True) + "\n"
+    write_atomic(folder / DRAFT_FILE, text.encode())
+
+
+def read_draft(folder: Path) -> Draft:
+    """Read `draft.json`.
+
+    Raises:
+        ModelLoadError: `draft_malformed`, it is not there or not a draft's.
+    """
+    path = folder / DRAFT_FILE
+    try:
+        draft = Draft.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelLoadError(
+            f"{folder} is not a draft of `export` or `quantise`: {DRAFT_FILE}: {error.strerror}",
+            code="draft_malformed",
+        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "draft"
+        raise ModelLoadError(f"{path}: {where}: {first['msg']}", code="draft_malformed") from error
+    missing = [n for n in (MODEL_FILE, TOKENIZER_FILE) if not (folder / n).is_file()]
+    if missing:
+        raise ModelLoadError(f"{folder}: {', '.join(missing)} missing", code="draft_malformed")
+    return draft
+
+
+def open_measurable(folder: Path, *, threads: int) -> Measurable:
+    """Load a package, or else a draft.
+
+    Raises:
+        ModelLoadError: it is neither, or does not load.
+        VerificationError: a package whose files are not what its manifest says.
+    """
+    if (folder / MANIFEST_FILE).exists():
+        package = open_package(folder)
+        manifest = package.manifest
+        digest = manifest.files[MODEL_FILE].sha256
+        return Measurable(Engine.load(package, threads=threads), manifest.precision, digest)
+    draft = read_draft(folder)
+    engine = Engine.load_files(
+        model=folder / MODEL_FILE,
+        tokenizer=folder / TOKENIZER_FILE,
+        vocabulary=draft.architecture.vocabulary,
+        sizes=draft.sizes,
+        threads=threads,
+    )
+    return Measurable(engine, draft.precision, sha256_hex(folder / MODEL_FILE))
