@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -74,6 +74,10 @@ class Broker:
     tls: ssl.SSLContext | None
     keepalive_s: int
     connect_timeout_s: float
+
+    def within(self, timeout_s: float) -> Broker:
+        """The same broker, tried for no longer than this."""
+        return replace(self, connect_timeout_s=min(timeout_s, self.connect_timeout_s))
 
 
 def resolve_broker(settings: BrokerSettings) -> Broker:

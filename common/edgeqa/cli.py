@@ -7,11 +7,12 @@ A role registers a typer app, or one function that becomes one command, under th
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import sys
+from typing import Annotated
 
 import typer
 
+from edgeqa import ask
 from edgeqa.errors import EdgeqaError
 
 GROUP = "edgeqa.commands"
@@ -26,9 +27,37 @@ def build_app() -> typer.Typer:
         # Tables would cut the long names of environment variables on a narrow terminal.
         rich_markup_mode=None,
     )
+    app.callback()(_root)
+    app.command("ask")(ask.ask)
+    app.add_typer(ask.context_app, name="context")
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.name):
-        app.add_typer(entry.load(), name=entry.name)
+        try:
+            command = entry.load()
+        except ModuleNotFoundError as error:
+            if error.name and error.name.partition(".")[0] == entry.module.partition(".")[0]:
+                continue
+            raise
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=entry.name)
+        else:
+            app.command(entry.name)(command)
     return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("edgeqa"))
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Question answering on fleets of small devices, over MQTT."""
+    del version
 
 
 def main() -> None:

@@ -86,3 +86,30 @@ class GateError(EdgeqaError):
 
     code = "gate_failed"
     exit_code = ExitCode.GATE
+
+
+class AnswerError(EdgeqaError):
+    """A question was refused; `code` is the agent's, or the client's own.
+
+    Args:
+        message: for people.
+        code: stable slug.
+        exit_code: `UNREACHABLE` where the same question may succeed later.
+    """
+
+    code = "refused"
+    exit_code = ExitCode.USAGE
+
+    def __init__(
+        self, message: str, *, code: str | None = None, exit_code: ExitCode | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class AnswerTimeoutError(AnswerError, TimeoutError):
+    """No answer came in time."""
+
+    code = "timeout"
+    exit_code = ExitCode.UNREACHABLE

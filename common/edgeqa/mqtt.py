@@ -1,8 +1,9 @@
 """An MQTT 5 connection that stays up: paho-mqtt with the edges taken off.
 
 What this adds to paho: callbacks that cannot kill the network thread, jittered backoff,
-subscriptions and birth renewed at every connect, acknowledgement by the application and in order,
-a notice when the broker has a publication, bounds on what waits, and no Nagle delay.
+subscriptions and birth renewed at every connect (then `on_ready` is called), acknowledgement by
+the application and in order, a notice when the broker has a publication, bounds on what waits, and
+no Nagle delay.
 
 Thread: handlers run in paho's network thread and must not block. Everything public may be called
 from any thread.
@@ -11,18 +12,14 @@ from any thread.
 from __future__ import annotations
 
 import functools
-import random
-import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from structlog.typing import FilteringBoundLogger
@@ -39,30 +36,17 @@ from edgeqa.packets import (
     delivery_from,
     publish_properties,
 )
+from edgeqa.transport import (
+    Backoff,
+    Limits,
+    connect,
+    disable_nagle,
+    new_client,
+    packet_bytes,
+    set_reconnect_delay,
+)
 
-# Full jitter between the bounds keeps a fleet from returning in step after a broker restart.
-# Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-BACKOFF_FIRST_S = 0.5
-BACKOFF_MAX_S = 30.0
-_CONNECT_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of a link.
-
-    Attributes:
-        session_expiry_s: how long the broker keeps our session, and the messages for us, when we
-            are gone.
-        receive_maximum: unacknowledged messages that the broker may have open with us.
-        max_queued: publications that may wait for the broker before `publish` refuses.
-        max_packet_bytes: larger packets are dropped by the broker, unseen by us.
-    """
-
-    session_expiry_s: int = 0
-    receive_maximum: int = 1000
-    max_queued: int = 2000
-    max_packet_bytes: int = 32 << 20
+__all__ = ["Limits", "MqttLink"]
 
 
 def _guarded(callback: Callable[..., None]) -> Callable[..., None]:
@@ -89,6 +73,7 @@ class MqttLink:
         subscriptions: Sequence[Subscription],
         log: FilteringBoundLogger,
         birth: Callable[[], Outgoing] | None = None,
+        on_ready: Callable[[], None] | None = None,
         will: Outgoing | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -97,6 +82,7 @@ class MqttLink:
         self._broker = broker
         self._subscriptions = list(subscriptions)
         self._birth = birth
+        self._on_ready = on_ready
         self._limits = limits or Limits()
         self._acks = OrderedAcks(send=self._send_ack)
         self._lock = threading.Lock()
@@ -105,7 +91,9 @@ class MqttLink:
         self._subscribes: dict[int, list[str]] = {}
         self._ready = threading.Event()
         self._refusal: str | None = None
-        self._attempts = 0
+        self._failure: str | None = None
+        self._max_packet_bytes: int | None = None
+        self._backoff = Backoff()
         self._network_thread: threading.Thread | None = None
         self._client = self._build(client_id, will)
 
@@ -125,18 +113,9 @@ class MqttLink:
         Raises:
             BrokerError: no connection in that time, or the broker refused it or a subscription.
         """
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-        properties.SessionExpiryInterval = self._limits.session_expiry_s
-        properties.ReceiveMaximum = self._limits.receive_maximum
-        properties.MaximumPacketSize = self._limits.max_packet_bytes
+        self._refusal = self._failure = None
         before = set(threading.enumerate())
-        self._client.connect_async(
-            self._broker.host,
-            self._broker.port,
-            keepalive=self._broker.keepalive_s,
-            clean_start=self._limits.session_expiry_s == 0,
-            properties=properties,
-        )
+        connect(self._client, self._broker, self._limits)
         self._client.loop_start()
         started = [thread for thread in threading.enumerate() if thread not in before]
         self._network_thread = next((t for t in started if "paho" in t.name), None)
@@ -147,8 +126,8 @@ class MqttLink:
                 self._client.loop_stop()
                 where = f"{self._broker.host}:{self._broker.port}"
                 raise BrokerError(
-                    f"broker at {where}: {self._refusal or 'no connection'}; check that it runs, "
-                    "and the address, credentials and access rules"
+                    f"broker at {where}: {self._refusal or self._failure or 'no connection'}; "
+                    "check that it runs, and the address, credentials and access rules"
                 )
 
     def publish(self, message: Outgoing, delivered: Delivered | None = None) -> None:
@@ -159,8 +138,15 @@ class MqttLink:
             delivered: called in the network thread once the broker acknowledged it.
 
         Raises:
-            BrokerError: `queue_full`, more than `max_queued` publications wait.
+            BrokerError: `queue_full`, more than `max_queued` publications wait;
+                `packet_too_large`, the broker would close the connection over it, again and again.
         """
+        if self._max_packet_bytes is not None and packet_bytes(message) > self._max_packet_bytes:
+            raise BrokerError(
+                f"{len(message.payload)} bytes are more than the broker takes "
+                f"({self._max_packet_bytes} a packet)",
+                code="packet_too_large",
+            )
         info = self._client.publish(
             message.topic,
             message.payload,
@@ -208,22 +194,9 @@ class MqttLink:
         self._ready.clear()
 
     def _build(self, client_id: str, will: Outgoing | None) -> paho.Client:
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=paho.MQTTv5,
-            manual_ack=True,
+        client = new_client(
+            broker=self._broker, client_id=client_id, will=will, limits=self._limits
         )
-        client.max_queued_messages_set(self._limits.max_queued)
-        client.max_inflight_messages_set(self._limits.max_queued)
-        client.connect_timeout = _CONNECT_TIMEOUT_S
-        client.reconnect_delay_set(BACKOFF_FIRST_S, BACKOFF_FIRST_S)  # type: ignore[arg-type]  # typed int, used as seconds
-        if self._broker.username is not None:
-            client.username_pw_set(self._broker.username, self._broker.password)
-        if self._broker.tls is not None:
-            client.tls_set_context(self._broker.tls)
-        if will is not None:
-            client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -241,20 +214,21 @@ class MqttLink:
 
     @_guarded
     def _on_connect(
-        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, props: Any
     ) -> None:
         if reason.is_failure:
             self._refusal = str(reason)
             self.log.warning("mqtt_refused", reason=str(reason))
             return
         self.connects += 1
-        self._attempts = 0
+        self._backoff.reset()
         self._refusal = None
+        self._max_packet_bytes = getattr(props, "MaximumPacketSize", None)
         self._acks.new_connection()
         if self._birth is not None:
             self.publish(self._birth())
         if not self._subscriptions:
-            self._ready.set()
+            self._now_ready()
             return
         wanted = [
             (s.topic_filter, SubscribeOptions(qos=1, noLocal=s.no_local))
@@ -278,8 +252,13 @@ class MqttLink:
             self._refusal = f"subscription refused: {', '.join(refused)}"
             self.log.error("mqtt_subscription_refused", filters=refused)
             return
+        self._now_ready()
+
+    def _now_ready(self) -> None:
         self._ready.set()
         self.log.info("mqtt_connected", host=self._broker.host, connects=self.connects)
+        if self._on_ready is not None:
+            self._on_ready()
 
     @_guarded
     def _on_disconnect(
@@ -288,25 +267,29 @@ class MqttLink:
         self._ready.clear()
         delay_s = self._back_off(client)
         if reason.is_failure:
+            self._failure = str(reason)
             self.log.warning("mqtt_disconnected", reason=str(reason), retry_s=round(delay_s, 2))
 
     @_guarded
     def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:
+        # paho calls this while it handles the exception, and tells the reason in no other way.
+        self._failure = str(sys.exc_info()[1] or "no connection")
         delay_s = self._back_off(client)
-        self.log.warning("mqtt_connect_failed", host=self._broker.host, retry_s=round(delay_s, 2))
+        self.log.warning(
+            "mqtt_connect_failed",
+            host=self._broker.host,
+            reason=self._failure,
+            retry_s=round(delay_s, 2),
+        )
 
     def _back_off(self, client: paho.Client) -> float:
-        ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**self._attempts)
-        self._attempts = min(self._attempts + 1, 16)
-        delay_s = random.uniform(BACKOFF_FIRST_S / 2, ceiling)  # noqa: S311  jitter, not a secret
-        client.reconnect_delay_set(delay_s, delay_s)  # type: ignore[arg-type]  # typed int, used as seconds
+        delay_s = self._backoff.next_s()
+        set_reconnect_delay(client, delay_s)
         return delay_s
 
     @_guarded
     def _on_socket_open(self, _client: paho.Client, _data: Any, sock: Any) -> None:
-        # Nagle's algorithm holds a small packet until the one before is acknowledged, up to 40 ms
-        # with delayed ACKs: as long as a whole inference.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        disable_nagle(sock)
 
     @_guarded
     def _on_publish(

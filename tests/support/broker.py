@@ -98,10 +98,14 @@ class Broker:
 
     def address(self, **settings: object) -> BrokerAddress:
         """For `MqttLink`: this broker, with `BrokerSettings` fields on top."""
+        return resolve_broker(self.address_settings(**settings))
+
+    def address_settings(self, **settings: object) -> BrokerSettings:
+        """For `Client`: this broker, with `BrokerSettings` fields on top."""
         defaults: dict[str, object] = {"broker": self.url, "broker_connect_timeout_s": 10.0}
         if self.tls:
             defaults["broker_ca_file"] = self.tls.ca
-        return resolve_broker(BrokerSettings.model_validate(defaults | settings))
+        return BrokerSettings.model_validate(defaults | settings)
 
     def start(self) -> Broker:
         """Start and wait until it listens."""

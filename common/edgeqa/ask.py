@@ -1,0 +1,9 @@
+"""`edgeqa ask` and `edgeqa context`."""
+
+import typer
+
+context_app = typer.Typer()
+
+
+def ask() -> None:
+    """Ask."""

@@ -1,0 +1,167 @@
+"""Every error code of EdgeQA: what it means and what to do. Generates docs/errors.md.
+
+Codes are part of the public contract: they may be added, never renamed or given another meaning.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edgeqa.errors import ExitCode
+
+
+class Where(StrEnum):
+    """Who says it."""
+
+    ANSWER = "in an agent's answer"
+    CLIENT = "from the Python client and `edgeqa ask`"
+    COMMAND = "from a command or at an agent's start"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One error code.
+
+    Attributes:
+        slug: the code.
+        where: who says it.
+        meaning: one line.
+        action: what to do.
+        retry: whether the same question may succeed later, unchanged.
+    """
+
+    slug: str
+    where: Where
+    meaning: str
+    action: str
+    retry: bool = False
+
+
+_A, _C, _S = Where.ANSWER, Where.CLIENT, Where.COMMAND
+
+CODES: tuple[Code, ...] = (
+    Code("not_utf8", _A, "The payload is not UTF-8.", "Encode it as UTF-8."),
+    Code("not_json", _A, "The payload is not JSON.", "Send a JSON object."),
+    Code("unsupported_schema", _A, "The agent does not speak this `schema`.", "Send `1`."),
+    Code("invalid_payload", _A, "A field is missing, of a wrong type or out of bounds.",
+         "The message names the field; see docs/asyncapi.yaml."),
+    Code("empty_question", _A, "The question holds no words.", "Ask something."),
+    Code("empty_context", _A, "The context holds no words.",
+         "Send a text; to delete a stored one, publish an empty payload to its topic."),
+    Code("question_too_long", _A, "The question is longer than the model takes.",
+         "Shorten it to the number of tokens in the message."),
+    Code("context_too_long", _A, "The text is longer than the agent takes.",
+         "Send the part that matters, or raise the agent's setting."),
+    Code("unknown_context", _A, "No text is stored under this `context_id`.",
+         "Store it first (`edgeqa context put`), or check the name."),
+    Code("payload_too_large", _A, "The message is larger than the agent takes.",
+         "Store long texts as contexts, send smaller batches, or raise the agent's setting."),
+    Code("batch_too_large", _A, "The batch holds more questions than the agent takes.",
+         "Split it."),
+    Code("invalid_response_topic", _A, "The agent may not answer to this Response Topic.",
+         "Name a topic without wildcards, outside EdgeQA's own or ending in `/answers`."),
+    Code("expired", _A, "The deadline passed before the model began.",
+         "Ask again, allow more time, or ask a group.", retry=True),
+    Code("busy", _A, "The agent's queue is full.", "Ask again later, or ask a group.",
+         retry=True),
+    Code("inference_failed", _A, "The model failed on this question.",
+         "See the agent's log; report it with the question."),
+    Code("model_crashed", _A, "The model's process ended, and again when it was asked anew.",
+         "See the agent's log; the agent has restarted the model.", retry=True),
+    Code("stopping", _A, "The agent is shutting down.", "Ask again, or ask a group.",
+         retry=True),
+    Code("timeout", _C, "Nothing came in time.",
+         "The message says whether the device is online; allow more time or check the agent.",
+         retry=True),
+    Code("no_agent", _C, "No agent listens on the topic.",
+         "Check the name, and that the agent runs and is connected to the same broker.",
+         retry=True),
+    Code("too_many_pending", _C, "The client waits for too many answers.",
+         "Wait for some, or raise `max_pending`.", retry=True),
+    Code("client_stopped", _C, "The client was stopped while the question waited.",
+         "Keep the client open until the answers are there.", retry=True),
+    Code("not_started", _C, "The client is not connected.",
+         "Use it in a `with` block, or call `start`."),
+    Code("invalid_answer", _C, "The answer does not follow the contract.",
+         "Check that the agent's version speaks the same schema."),
+    Code("publish_refused", _C, "The broker refused a publication.",
+         "Check the broker's access rules and quotas."),
+    Code("refused", _C, "The question was refused.", "The message says why."),
+    Code("queue_full", _C, "Too many publications wait for the broker.",
+         "Check the connection; publish more slowly.", retry=True),
+    Code("packet_too_large", _C, "The message is larger than the broker takes.",
+         "Store long texts as contexts, send smaller batches, or raise the broker's limit."),
+    Code("broker_unreachable", _S, "The broker cannot be reached or refuses the connection.",
+         "Check address, credentials, certificates and access rules.", retry=True),
+    Code("invalid_config", _S, "A setting is missing, unknown or out of bounds.",
+         "The message names the setting and where its value came from."),
+    Code("invalid_data", _S, "A data set cannot be read, is empty or contradicts itself.",
+         "The message names the file."),
+    Code("verification_failed", _S, "Bytes are not what their manifest says.",
+         "Fetch the package again from its source."),
+    Code("package_malformed", _S, "A package's manifest is missing or not valid.",
+         "Build the package with `edgeqa models package`."),
+    Code("digest_mismatch", _S, "A file of a package is missing or was changed.",
+         "Fetch the package again."),
+    Code("model_load_failed", _S, "A model does not load.", "The message says why."),
+    Code("model_interface", _S, "A model's inputs or outputs are not those of a reader.",
+         "Export it with `edgeqa models export`."),
+    Code("checks_failed", _S, "A model does not give the answers of its check questions.",
+         "Do not use the package; build it again."),
+    Code("gate_failed", _S, "A model is sound but not good enough.",
+         "See the figures in the message."),
+    Code("internal_error", _S, "A bug.", "Report it with the log."),
+)  # fmt: skip
+
+
+def exit_code_of(slug: str) -> ExitCode:
+    """How a command ends that was answered with this code."""
+    retry = any(code.retry for code in CODES if code.slug == slug)
+    return ExitCode.UNREACHABLE if retry else ExitCode.USAGE
+
+
+def document() -> str:
+    """docs/errors.md."""
+    lines = [
+        "# Error codes",
+        "",
+        "Generated by `python -m edgeqa.codes > docs/errors.md`.",
+        "",
+        "Codes are stable; messages are for people and may change. *Retry*: the same request may",
+        "succeed later, unchanged.",
+    ]
+    for where in Where:
+        lines += [
+            "",
+            f"## {where.value[0].upper()}{where.value[1:]}",
+            "",
+            "| code | meaning | what to do | retry |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| `{c.slug}` | {c.meaning} | {c.action} | {'yes' if c.retry else 'no'} |"
+            for c in CODES
+            if c.where is where
+        ]
+    lines += [
+        "",
+        "## Exit codes of commands",
+        "",
+        "| code | meaning | restart? |",
+        "|---|---|---|",
+        "| 0 | done, or a clean stop | no |",
+        "| 1 | a bug | yes |",
+        "| 2 | wrong usage, or a question that was refused and would be again | no |",
+        "| 3 | a wrong setting | no |",
+        "| 4 | broker or agent unreachable or busy, or no answer in time | yes |",
+        "| 5 | a package was refused | no |",
+        "| 6 | a model is not good enough | no |",
+        "| 130 | interrupted with Ctrl-C | no |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

@@ -1,0 +1,114 @@
+"""How paho-mqtt is set up for a link: bounds, credentials, connect properties and backoff."""
+
+from __future__ import annotations
+
+import random
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edgeqa.broker import Broker
+from edgeqa.packets import Outgoing
+
+# Full jitter between the bounds keeps a fleet from returning in step after a broker restart.
+# Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MAX_S = 30.0
+_CONNECT_TIMEOUT_S = 5.0
+# What a PUBLISH holds beside payload and topic: fixed header, lengths and our properties, of which
+# only the response topic (at most 1024 bytes) is large.
+_PACKET_OVERHEAD_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a link.
+
+    Attributes:
+        session_expiry_s: how long the broker keeps our session, and the messages for us, when we
+            are gone.
+        receive_maximum: unacknowledged messages that the broker may have open with us.
+        max_queued: publications that may wait for the broker before `publish` refuses.
+        max_packet_bytes: larger packets are dropped by the broker, unseen by us.
+    """
+
+    session_expiry_s: int = 0
+    receive_maximum: int = 1000
+    max_queued: int = 2000
+    max_packet_bytes: int = 32 << 20
+
+
+class Backoff:
+    """How long to wait before the next attempt: full jitter under a doubling ceiling."""
+
+    def __init__(self) -> None:
+        self._attempts = 0
+
+    def reset(self) -> None:
+        """An attempt succeeded."""
+        self._attempts = 0
+
+    def next_s(self) -> float:
+        """Count an attempt and give the wait before the next."""
+        ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**self._attempts)
+        self._attempts = min(self._attempts + 1, 16)
+        return random.uniform(BACKOFF_FIRST_S / 2, ceiling)  # noqa: S311  jitter, not a secret
+
+
+def new_client(
+    *, broker: Broker, client_id: str, will: Outgoing | None, limits: Limits
+) -> paho.Client:
+    """A paho client, not yet connected and without callbacks."""
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5, manual_ack=True
+    )
+    client.max_queued_messages_set(limits.max_queued)
+    client.max_inflight_messages_set(limits.max_queued)
+    client.connect_timeout = _CONNECT_TIMEOUT_S
+    set_reconnect_delay(client, BACKOFF_FIRST_S)
+    if broker.username is not None:
+        client.username_pw_set(broker.username, broker.password)
+    if broker.tls is not None:
+        client.tls_set_context(broker.tls)
+    if will is not None:
+        client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+    return client
+
+
+def set_reconnect_delay(client: paho.Client, delay_s: float) -> None:
+    """The wait before paho's next attempt."""
+    client.reconnect_delay_set(delay_s, delay_s)  # type: ignore[arg-type]  # typed int, used as seconds
+
+
+def connect(client: paho.Client, broker: Broker, limits: Limits) -> None:
+    """Say where to connect and how; paho's loop then does it."""
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    properties.SessionExpiryInterval = limits.session_expiry_s
+    properties.ReceiveMaximum = limits.receive_maximum
+    properties.MaximumPacketSize = limits.max_packet_bytes
+    client.connect_async(
+        broker.host,
+        broker.port,
+        keepalive=broker.keepalive_s,
+        clean_start=limits.session_expiry_s == 0,
+        properties=properties,
+    )
+
+
+def disable_nagle(sock: Any) -> None:
+    """Send small packets at once.
+
+    Nagle's algorithm holds a small packet until the one before is acknowledged, up to 40 ms with
+    delayed ACKs: as long as a whole inference.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def packet_bytes(message: Outgoing) -> int:
+    """An upper bound of the size of the packet that carries a message."""
+    return len(message.payload) + len(message.topic.encode()) + _PACKET_OVERHEAD_BYTES
