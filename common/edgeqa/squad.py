@@ -140,11 +140,11 @@ def score(pairs: Iterable[tuple[Example, str]]) -> Score:
     Raises:
         DataError: there are none.
     """
-    total, exact_sum, f1_sum = 0, 0.0, 0.0
+    exacts, f1s = [], []
     for example, answer in pairs:
-        total += 1
-        exact_sum += best(exact, example.answers, answer)
-        f1_sum += best(f1, example.answers, answer)
-    if total == 0:
+        exacts.append(best(exact, example.answers, answer))
+        f1s.append(best(f1, example.answers, answer))
+    if not exacts:
         raise DataError("nothing to score: no questions")
-    return Score(100 * exact_sum / total, 100 * f1_sum / total, total)
+    count = len(exacts)
+    return Score(100 * sum(exacts) / count, 100 * sum(f1s) / count, count)

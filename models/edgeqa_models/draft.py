@@ -75,9 +75,10 @@ def read_draft(folder: Path) -> Draft:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "draft"
         raise ModelLoadError(f"{path}: {where}: {first['msg']}", code="draft_malformed") from error
-    missing = [n for n in (MODEL_FILE, TOKENIZER_FILE) if not (folder / n).is_file()]
-    if missing:
-        raise ModelLoadError(f"{folder}: {', '.join(missing)} missing", code="draft_malformed")
+    for name in (MODEL_FILE, TOKENIZER_FILE):
+        part = folder / name
+        if not part.is_file() or part.stat().st_size == 0:
+            raise ModelLoadError(f"{part}: missing or empty", code="draft_malformed")
     return draft
 
 

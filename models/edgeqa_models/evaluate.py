@@ -7,6 +7,7 @@ and the model by that of its graph.
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import random
 import time
@@ -22,7 +23,6 @@ from edgeqa.reader.engine import Engine
 from edgeqa.squad import Example, best, exact, f1
 
 Progress = Callable[["Tally"], None]
-Asker = Callable[[str, str], tuple[str, float]]
 
 
 class Report(BaseModel):
@@ -108,7 +108,7 @@ class Tally:
     def percentile_ms(self, share: float) -> float:
         """Nearest-rank percentile of the times."""
         ordered = sorted(self.times_ms) or [0.0]
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def evaluate(engine: Engine, examples: Sequence[Example], on_progress: Progress) -> Tally:

@@ -66,7 +66,12 @@ class FinetuneOptions:
 
 
 def finetune(
-    *, checkpoint: str, examples: Sequence[Example], output: Path, options: FinetuneOptions
+    *,
+    checkpoint: str,
+    examples: Sequence[Example],
+    output: Path,
+    options: FinetuneOptions,
+    callbacks: Sequence[transformers.TrainerCallback] = (),
 ) -> bool:
     """Train, resuming from the newest checkpoint in `output` if there is one.
 
@@ -74,6 +79,8 @@ def finetune(
         checkpoint: hub id or folder of a BERT or DistilBERT model with its tokenizer.
         examples: the training questions.
         output: run folder; the finished model lies in `output/final`.
+        options: what defines the run.
+        callbacks: that watch the run, beside our own.
 
     Returns:
         True when finished, False when stopped by Ctrl-C with a checkpoint to go on from.
@@ -89,15 +96,14 @@ def finetune(
     model, tokenizer = _load(checkpoint, options)
     rows = _rows(examples, tokenizer, options)
     _claim(output, checkpoint, options, len(examples))
+    stop = _StopOnSignal()
     trainer = transformers.Trainer(
         model=model,
         args=_arguments(output, options),
         train_dataset=rows,
         data_collator=transformers.DataCollatorWithPadding(tokenizer, pad_to_multiple_of=16),
-        callbacks=[_LossLog(output / "loss.jsonl")],
+        callbacks=[_LossLog(output / "loss.jsonl"), stop, *callbacks],
     )
-    stop = _StopOnSignal()
-    trainer.add_callback(stop)
     with stop.installed():
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)))
     if stop.asked:

@@ -22,6 +22,7 @@ from torch.jit._trace import TracerWarning
 
 from edgeqa.reader.engine import OUTPUTS
 from edgeqa_models.checkpoint import ReaderCheckpoint
+from edgeqa_models.distilbert import as_bert
 
 OPSET = 17
 IR_VERSION = 8
@@ -34,7 +35,8 @@ class _Reader(torch.nn.Module):
 
     def __init__(self, reader: ReaderCheckpoint) -> None:
         super().__init__()
-        self.reader = reader.model
+        is_bert = reader.architecture.type == "bert"
+        self.reader = reader.model if is_bert else as_bert(reader.model)
         self._names = reader.input_names
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,6 +7,7 @@ bound, a check question that the model does not answer.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from edgeqa.manifest import (
     CHECKS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
-    REQUIRED_FILES,
     TOKENIZER_FILE,
     Check,
     FileEntry,
@@ -82,12 +82,13 @@ def package(
     description = read_draft(draft)
     _demand_evidence(sha256_hex(draft / MODEL_FILE), description, evidence)
     _demand_quality(evidence, max_f1_loss)
+    files = {name: (draft / name).read_bytes() for name in (MODEL_FILE, TOKENIZER_FILE)}
+    files[CHECKS_FILE] = _json([check.model_dump() for check in checks])
+    manifest = _manifest(files, description, label, training, evidence)
     target = output / f"{label.name}-{label.version}"
     with new_folder(target) as folder:
-        for name in (MODEL_FILE, TOKENIZER_FILE):
-            write_atomic(folder / name, (draft / name).read_bytes())
-        write_atomic(folder / CHECKS_FILE, _json([check.model_dump() for check in checks]))
-        manifest = _manifest(folder, description, label, training, evidence)
+        for name, content in files.items():
+            write_atomic(folder / name, content)
         write_atomic(folder / MANIFEST_FILE, manifest)
         made = open_package(folder)
         engine = Engine.load(made, threads=1)
@@ -153,12 +154,12 @@ def _demand_checks(engine: Engine, checks: list[Check]) -> None:
 
 
 def _manifest(
-    folder: Path, draft: Draft, label: Label, training: Training, evidence: Evidence
+    files: dict[str, bytes],
+    draft: Draft,
+    label: Label,
+    training: Training,
+    evidence: Evidence,
 ) -> bytes:
-    files = {
-        name: FileEntry(sha256=sha256_hex(folder / name), bytes=(folder / name).stat().st_size)
-        for name in REQUIRED_FILES
-    }
     reports = {report.precision: report for report in (evidence.fp32, evidence.own)}
     try:
         manifest = Manifest(
@@ -168,7 +169,7 @@ def _manifest(
             architecture=draft.architecture,
             precision=draft.precision,
             sizes=draft.sizes,
-            files=files,
+            files={name: _entry(content) for name, content in files.items()},
             licence=label.licence,
             training=training,
             scores=[report.measured() for report in reports.values()],
@@ -177,6 +178,10 @@ def _manifest(
     except ValidationError as error:
         raise ConfigError(f"the package cannot be described: {_first(error)}") from error
     return _json(manifest.model_dump(by_alias=True))
+
+
+def _entry(content: bytes) -> FileEntry:
+    return FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
 
 def _json(value: object) -> bytes:

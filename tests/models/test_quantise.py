@@ -1,0 +1,73 @@
+"""Quantisation: smaller, near, and the same bytes each time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+from support.tiny import questions
+
+from edgeqa.errors import ConfigError, ModelLoadError
+from edgeqa_models.draft import open_measurable, read_draft
+from edgeqa_models.quantise import quantise
+
+
+def test_matrices_and_tables_are_int8_and_nothing_large_is_float(int8: Path) -> None:
+    graph = onnx.load(int8 / "model.onnx")
+    onnx.checker.check_model(graph)
+    for tensor in graph.graph.initializer:
+        if len(tensor.dims) == 2 and min(tensor.dims) > 2:
+            assert tensor.data_type == TensorProto.INT8, tensor.name
+    kinds = {node.op_type for node in graph.graph.node}
+    assert "QAttention" in kinds
+    assert not {"MatMul", "Attention"} & kinds
+    assert read_draft(int8).precision == "int8"
+
+
+def test_int8_is_smaller_and_near_fp32(fp32: Path, int8: Path) -> None:
+    assert (int8 / "model.onnx").stat().st_size < 0.7 * (fp32 / "model.onnx").stat().st_size
+    one, other = (open_measurable(path, threads=1).engine for path in (fp32, int8))
+    for question, context, _, _ in questions(5):
+        window = one.prepare(question, context).windows[0]
+        for a, b in zip(one._infer(window), other._infer(window), strict=True):
+            assert np.corrcoef(a, b)[0, 1] > 0.85  # random weights are harsher than trained
+
+
+def test_the_same_draft_gives_the_same_bytes_in_any_process(fp32: Path, tmp_path: Path) -> None:
+    made = []
+    for seed in ("1", "2"):
+        output = tmp_path / seed
+        subprocess.run(
+            [sys.executable, "-m", "edgeqa.cli", "models", "quantise", fp32, "--output", output],
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+        )
+        made.append({path.name: path.read_bytes() for path in output.iterdir()})
+    assert made[0] == made[1]
+
+
+def test_what_is_not_an_fp32_draft_is_refused(fp32: Path, int8: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="int8 already"):
+        quantise(draft=int8, output=tmp_path / "out")
+    with pytest.raises(ModelLoadError) as caught:
+        quantise(draft=tmp_path, output=tmp_path / "out")
+    assert caught.value.code == "draft_malformed"
+    for damage in (b"", b"garbage", (fp32 / "model.onnx").read_bytes()[:5000]):
+        copy = shutil.copytree(fp32, tmp_path / "copy", dirs_exist_ok=True)
+        (copy / "model.onnx").write_bytes(damage)
+        with pytest.raises(ModelLoadError, match=r"model\.onnx"):
+            quantise(draft=copy, output=tmp_path / "out")
+    for text in ("", "{}", '{"precision": "fp32"}'):
+        (copy / "draft.json").write_text(text)
+        with pytest.raises(ModelLoadError) as caught:
+            quantise(draft=copy, output=tmp_path / "out")
+        assert caught.value.code == "draft_malformed"
+    assert not (tmp_path / "out").exists()
