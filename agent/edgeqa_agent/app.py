@@ -20,14 +20,13 @@ from types import FrameType
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.broker import resolve_broker
-from edgeqa.errors import ModelLoadError
 from edgeqa.manifest import Package, open_package
 from edgeqa.messages import Status
 from edgeqa.mqtt import Limits, MqttLink
 from edgeqa.packets import Delivery, Outgoing, Subscription
 from edgeqa.topics import DeviceTopics, group_ask_filter
 from edgeqa_agent.contexts import Contexts
-from edgeqa_agent.dispatcher import Dispatcher
+from edgeqa_agent.dispatcher import Dispatcher, ModelGivenUpError
 from edgeqa_agent.hardware import describe_hardware
 from edgeqa_agent.health import Health, notify_systemd, write_health
 from edgeqa_agent.jobs import Ready
@@ -66,6 +65,7 @@ class Agent:
             ConfigError: a file that a setting names is not usable.
             ModelLoadError, VerificationError, GateError: the package cannot be served.
             BrokerError: no connection to the broker in time.
+            ModelGivenUpError: the model served and then died too often.
         """
         with _signals(self.request_stop):
             resolve_broker(self._settings)  # a wrong setting ends us before a model is loaded
@@ -80,9 +80,7 @@ class Agent:
                 dispatcher.stop()
         self._log.info("agent_stopped", **parts.router.counts)
         if dispatcher.gave_up:
-            raise ModelLoadError(
-                "the model process keeps dying; see the log", code="model_given_up"
-            )
+            raise ModelGivenUpError("the model process keeps dying; see the log")
 
     def _dispatcher(self, package: Package) -> Dispatcher:
         settings = self._settings

@@ -37,6 +37,12 @@ MakeProcess = Callable[
 ]
 
 
+class ModelGivenUpError(EdgeqaError):
+    """A model that loads and answers its checks dies again and again; a restart may help."""
+
+    code = "model_given_up"
+
+
 @dataclass(slots=True)
 class Request:
     """The questions of one message on their way through the agent.

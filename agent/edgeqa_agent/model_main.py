@@ -11,12 +11,13 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import onnxruntime
 
-from edgeqa.errors import EdgeqaError
+from edgeqa.errors import EdgeqaError, ExitCode
 from edgeqa.manifest import open_package
 from edgeqa.reader.engine import Engine, Prepared, prove
 from edgeqa_agent.jobs import (
@@ -43,6 +44,7 @@ class _Worker:
     def __init__(self, *, engine: Engine, connection: Connection) -> None:
         self._engine = engine
         self._connection = connection
+        self.failed = False
         self._prepared: queue.Queue[_Ready | None] = queue.Queue(PREPARED_JOBS)
 
     def run(self) -> None:
@@ -63,7 +65,11 @@ class _Worker:
                 job = decode_job(self._connection.recv_bytes())
                 self._prepared.put((job, [self._prepare(task) for task in job.tasks]))
         except (EOFError, OSError):
-            self._prepared.put(None)
+            pass  # the main process has no more jobs for us
+        except Exception:  # noqa: BLE001  a thread's edge: the process must end, not fall silent
+            traceback.print_exc()
+            self.failed = True
+        self._prepared.put(None)
 
     def _prepare(self, task: Task) -> Prepared | Outcome:
         try:
@@ -101,11 +107,12 @@ def main(argv: list[str]) -> int:
         return int(error.exit_code)
     load_ms = 1000 * (time.monotonic() - begun)
     connection.send_bytes(encode(Ready(load_ms, checks_f1, onnxruntime.__version__)))
+    worker = _Worker(engine=engine, connection=connection)
     try:
-        _Worker(engine=engine, connection=connection).run()
+        worker.run()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the main process is gone: nobody is left to answer
-    return 0
+    return int(ExitCode.BUG if worker.failed else ExitCode.OK)
 
 
 if __name__ == "__main__":
