@@ -95,6 +95,8 @@ CODES: tuple[Code, ...] = (
          "Store long texts as contexts, send smaller batches, or raise the broker's limit."),
     Code("broker_unreachable", _S, "The broker cannot be reached or refuses the connection.",
          "Check address, credentials, certificates and access rules.", retry=True),
+    Code("usage", _S, "The command was called in a way that makes no sense.",
+         "See its `--help`."),
     Code("invalid_config", _S, "A setting is missing, unknown or out of bounds.",
          "The message names the setting and where its value came from."),
     Code("invalid_data", _S, "A data set cannot be read, is empty or contradicts itself.",

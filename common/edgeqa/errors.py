@@ -46,6 +46,13 @@ class ConfigError(EdgeqaError):
     exit_code = ExitCode.CONFIG
 
 
+class UsageError(EdgeqaError):
+    """A command was called in a way that makes no sense."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
+
+
 class PayloadError(EdgeqaError):
     """A message or its content cannot be served; `code` says why."""
 

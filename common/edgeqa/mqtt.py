@@ -273,7 +273,8 @@ class MqttLink:
     @_guarded
     def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:
         # paho calls this while it handles the exception, and tells the reason in no other way.
-        self._failure = str(sys.exc_info()[1] or "no connection")
+        error = sys.exc_info()[1]
+        self._failure = getattr(error, "strerror", None) or str(error or "no connection")
         delay_s = self._back_off(client)
         self.log.warning(
             "mqtt_connect_failed",

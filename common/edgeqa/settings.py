@@ -5,6 +5,9 @@ Every field of a settings class can be set by a flag `--kebab-case`, by an envir
 set but not known is refused, not ignored: a typing mistake in a variable's name would otherwise
 leave a fleet on a default that nobody asked for. Every refusal is a `ConfigError` that names the
 field and where its value came from, never the value, which may be a secret.
+
+A class may name fields that exclude each other in `EXCLUSIVE`: a flag for one then also overrides
+a variable for the other.
 """
 
 from __future__ import annotations
@@ -66,15 +69,13 @@ def load_settings(
         ConfigError: a value is missing, unknown or out of bounds, or the file cannot be read.
     """
     environ = os.environ if environ is None else environ
-    found: dict[str, _Found] = {}
     from_environment = _from_environment(cls, environ)
     named_file = from_environment.pop(FILE_VARIABLE.lower(), None)
     if file is None and named_file is not None:
         file = Path(named_file.value)
-    if file is not None:
-        found |= _from_file(cls, file)
-    found |= from_environment
-    found |= _from_flags(cls, flags or {})
+    found = _from_file(cls, file) if file is not None else {}
+    found = _over(cls, from_environment, found)
+    found = _over(cls, _from_flags(cls, flags or {}), found)
     try:
         return cls(_env_prefix=_NO_ENVIRONMENT, **{name: f.value for name, f in found.items()})
     except ValidationError as error:
@@ -157,6 +158,19 @@ def _from_flags(cls: type[BaseSettings], flags: Mapping[str, Any]) -> dict[str, 
         for name, value in flags.items()
         if value is not None and value != []
     }
+
+
+def _over(
+    cls: type[BaseSettings], upper: Mapping[str, _Found], lower: Mapping[str, _Found]
+) -> dict[str, _Found]:
+    # Setting one of several that exclude each other also unsets the others below it.
+    unset = {
+        other
+        for group in getattr(cls, "EXCLUSIVE", ())
+        if any(name in upper for name in group)
+        for other in group
+    }
+    return {name: f for name, f in lower.items() if name not in unset} | dict(upper)
 
 
 def _parts(text: str) -> list[str]:

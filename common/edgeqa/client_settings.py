@@ -1,0 +1,35 @@
+"""What can be set about the commands that ask questions."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from edgeqa.broker import BrokerSettings
+from edgeqa.messages import MAX_TOP_K, Name
+from edgeqa.questions import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+
+
+class ClientSettings(BrokerSettings, BaseSettings):
+    """Settings of `edgeqa ask` and `edgeqa context`."""
+
+    model_config = SettingsConfigDict(env_prefix="EDGEQA_CLIENT_", frozen=True, extra="forbid")
+
+    # A flag for one wins over a variable for the other.
+    EXCLUSIVE: ClassVar = (("device", "group"),)
+
+    # A person waits: less patience than an agent at boot.
+    broker_connect_timeout_s: float = Field(
+        default=5.0, gt=0, le=3600, description="How long to try to connect."
+    )
+    device: Name | None = Field(default=None, description="The device to ask.")
+    group: Name | None = Field(default=None, description="The group to ask any one agent of.")
+    top_k: int = Field(default=1, ge=1, le=MAX_TOP_K, description="Answers wanted, best first.")
+    timeout_s: float = Field(
+        default=DEFAULT_TIMEOUT_S,
+        gt=0,
+        le=MAX_TIMEOUT_S,
+        description="How long to wait for an answer, seconds.",
+    )
