@@ -46,11 +46,11 @@ def finetune(
 ) -> None:
     """Fine-tune a checkpoint on SQuAD-format questions.
 
-    Questions that hold the placeholder <unk> are left out. Ctrl-C writes a checkpoint; the same
-    command goes on from it.
+    Repeated questions and those that hold the placeholder <unk> are left out. Ctrl-C writes a
+    checkpoint; the same command goes on from it.
     """
     from edgeqa.reader.windows import WindowSizes
-    from edgeqa_models.data import legible, load_examples
+    from edgeqa_models.data import distinct, legible, load_examples
     from edgeqa_models.finetune import FinetuneOptions
     from edgeqa_models.finetune import finetune as run
 
@@ -64,7 +64,7 @@ def finetune(
         seed=seed,
         max_examples=max_examples,
     )
-    examples = legible(load_examples(data, split=split))
+    examples = legible(distinct(load_examples(data, split=split)))
     typer.echo(f"{len(examples)} questions from {', '.join(data)}")
     if not run(checkpoint=checkpoint, examples=examples, output=output, options=options):
         typer.echo(f"stopped; the same command goes on from the checkpoint in {output}")

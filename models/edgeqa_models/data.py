@@ -14,7 +14,7 @@ from edgeqa.squad import Example, Gold, check_offsets, read_squad
 
 
 def load_examples(sources: Sequence[str], *, split: str) -> list[Example]:
-    """All questions of all sources, in order, without repeats of (question, context).
+    """All questions of all sources, in order.
 
     Args:
         sources: paths of SQuAD JSON files, folders of them, or hub ids such as
@@ -27,10 +27,14 @@ def load_examples(sources: Sequence[str], *, split: str) -> list[Example]:
     examples: list[Example] = []
     for source in sources:
         examples.extend(_load(source, split))
-    unique = {(example.question, example.context): example for example in examples}
-    if not unique:
+    if not examples:
         raise DataError(f"no questions in {', '.join(sources) or 'an empty list of sources'}")
-    return list(unique.values())
+    return examples
+
+
+def distinct(examples: Sequence[Example]) -> list[Example]:
+    """Leave out repeats of a question on the same text: sources of training data overlap."""
+    return list({(example.question, example.context): example for example in examples}.values())
 
 
 def legible(examples: Sequence[Example]) -> list[Example]:

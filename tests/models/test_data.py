@@ -13,7 +13,7 @@ from support.tiny import make_tokenizer, questions, save_squad
 from edgeqa.errors import DataError
 from edgeqa.reader.windows import Windower, WindowSizes
 from edgeqa.squad import Example, Gold
-from edgeqa_models.data import legible, load_examples
+from edgeqa_models.data import distinct, legible, load_examples
 from edgeqa_models.features import FeatureOptions, make_features
 
 PLAIN = FeatureOptions(mismatched=0.0)
@@ -28,10 +28,12 @@ def example(context: str, answer: str, start: int | None = None) -> Example:
     return Example("q", "T", "what is it", context, (Gold(answer, first),))
 
 
-def test_folders_and_files_are_read_without_repeats(tmp_path: Path) -> None:
+def test_folders_and_files_are_read_in_order_and_repeats_can_be_dropped(tmp_path: Path) -> None:
     one = save_squad(tmp_path / "a.json", 5)
     save_squad(tmp_path / "b.json", 7)
-    assert len(load_examples([str(tmp_path), str(one)], split="train")) == 7
+    everything = load_examples([str(tmp_path), str(one)], split="train")
+    assert len(everything) == 5 + 7 + 5  # a score counts each question of its data
+    assert len(distinct(everything)) == 7
 
 
 def test_questions_with_lost_words_are_left_out() -> None:
