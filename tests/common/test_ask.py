@@ -93,6 +93,7 @@ def test_a_flag_for_the_group_wins_over_a_variable_for_the_device(broker: Broker
     ],
 )
 def test_what_goes_wrong_is_said_in_one_line_and_by_the_exit_code(
+    *,
     broker: Broker,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
