@@ -153,6 +153,7 @@ class Dispatcher:
             "model_ready",
             model=process.package.manifest.name,
             version=process.package.manifest.version,
+            package=str(process.package.path),
             pid=process.pid,
             load_ms=round(ready.load_ms),
             checks_f1=round(ready.checks_f1, 3),

@@ -1,0 +1,79 @@
+# Everything a developer or a user types. Each target installs what it needs and is missing.
+#
+#   make demo          a broker, an agent and real questions; Ctrl-C ends it (ONCE=1: ends by itself)
+#   make test          the tests, slow ones left out
+#   make test-slow     the slow ones
+#   make check         lint and types
+#   make format        format the code
+#   make docs          regenerate docs/asyncapi.yaml and docs/errors.md
+#   make bench         the benchmarks of docs/benchmarks.md
+#   make lock          resolve constraints.txt anew
+#
+# pip's own settings apply. Where its index has CUDA builds of torch, name one with CPU builds in
+# PIP_EXTRA_INDEX_URL to save some gigabytes; only `make test` and the model workshop need torch.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test test-slow check format docs bench lock clean agent dev mosquitto
+
+demo: agent mosquitto
+	$(BIN)/edgeqa demo $(if $(ONCE),--once)
+
+test: dev mosquitto
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-slow: dev mosquitto
+	$(BIN)/pytest -m slow --timeout 3600 $(ARGS)
+
+check: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: dev
+	$(BIN)/python -m edgeqa.asyncapi > docs/asyncapi.yaml
+	$(BIN)/python -m edgeqa.codes > docs/errors.md
+
+bench: dev mosquitto
+	$(BIN)/python benchmarks/serving.py $(ARGS)
+
+lock: dev
+	$(PIP) install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url \
+	  --no-header --no-annotate --quiet --constraint .ci/pins.txt pyproject.toml \
+	  --output-file constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis bench-out
+
+agent: $(VENV)/.agent
+dev: $(VENV)/.dev
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "EdgeQA needs Python 3.11 or newer: apt-get install python3 python3-venv, or make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv >/dev/null; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+
+$(VENV)/.agent: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[agent]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.agent
+
+mosquitto:
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] && command -v mosquitto_rr openssl >/dev/null || \
+	  { echo "installing mosquitto"; $(SUDO) apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq mosquitto mosquitto-clients openssl >/dev/null; }

@@ -1,0 +1,247 @@
+"""`edgeqa demo`: a broker, an agent and real questions on this machine, to see it work.
+
+Everything runs in processes of its own, as in production, on free ports and in a temporary
+folder; nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edgeqa.client import Client
+from edgeqa.errors import AnswerError, BrokerError, EdgeqaError
+from edgeqa.manifest import Check
+from edgeqa.squad import Gold, best, f1
+
+DEVICE = "demo-pi"
+GROUP = "demo-hall"
+_START_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 15.0
+# Debian keeps it where an ordinary user's PATH does not look.
+_SBIN = "/usr/sbin"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One thing that the demo shows, and whether it was seen to work."""
+
+    what: str
+    worked: bool
+
+
+def demo(
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once",
+            help="End after the questions: 0 if all worked, 1 if not. CI=true does the same.",
+        ),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the demo's broker; 0: a free one.")
+    ] = 0,
+) -> None:
+    """Start a broker and an agent here, ask it real questions, and show the answers."""
+    console = Console(highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeqa-demo-")))
+        url = stack.enter_context(_broker(folder, port))
+        console.print(f"broker   Mosquitto on {url}")
+        begun = time.monotonic()
+        status = stack.enter_context(_agent(folder, url))
+        console.print(
+            f"agent    {DEVICE}, model {status['name']} {status['version']}, "
+            f"online after {time.monotonic() - begun:.1f} s"
+        )
+        client = stack.enter_context(Client(broker=url))
+        seen = [*_ask_all(client, console, _checks(folder)), *_more(client, url)]
+        for one in seen:
+            mark = "[green]ok[/]" if one.worked else "[red]FAILED[/]"
+            console.print(f"{mark:<14} {one.what}")
+        worked = all(one.worked for one in seen)
+        if not (once or os.environ.get("CI", "").lower() in {"1", "true"}):
+            _stay(console, url)
+    raise typer.Exit(0 if worked else 1)
+
+
+def _ask_all(client: Client, console: Console, checks: list[Check]) -> Iterator[_Seen]:
+    table = Table("question", "answer", "score", "model", "round trip", title_justify="left")
+    rights, round_trips = 0, []
+    for check in checks:
+        begun = time.perf_counter()
+        answer = client.ask(check.question, context=check.context, device=DEVICE, timeout_s=30.0)
+        round_trips.append(1000 * (time.perf_counter() - begun))
+        span = (answer.answers or [])[0]
+        rights += best(f1, [Gold(text, 0) for text in check.answers], span.text) == 1.0
+        table.add_row(
+            check.question,
+            span.text,
+            f"{span.score:.2f}",
+            f"{answer.inference_ms:.1f} ms",
+            f"{round_trips[-1]:.1f} ms",
+        )
+    console.print(table)
+    yield _Seen(
+        f"{rights} of {len(checks)} questions over MQTT answered rightly, median round trip "
+        f"{statistics.median(round_trips):.1f} ms",
+        rights >= 0.9 * len(checks),
+    )
+
+
+def _more(client: Client, url: str) -> Iterator[_Seen]:
+    """The other ways to ask, and what happens to a bad question."""
+    text = "The spare key hangs in the blue cabinet. The alarm is switched off with code 4711."
+    client.store_context(DEVICE, "house-rules", text)
+    stored = client.ask("Where is the spare key?", context_id="house-rules", device=DEVICE)
+    yield _Seen("a question about a text stored on the device", _is(stored.answers, "blue cabinet"))
+    grouped = client.ask("What is the alarm code?", context=text, group=GROUP)
+    yield _Seen("a question to any agent of a group", _is(grouped.answers, "4711"))
+    batch = client.ask_batch(
+        ["Where is the key?", "What is the code?"], context=text, device=DEVICE
+    )
+    yield _Seen("two questions in one message", len(batch.results or []) == 2)
+    try:
+        client.ask("Who?", context_id="nowhere", device=DEVICE)
+        code = "none"
+    except AnswerError as error:
+        code = error.code
+    yield _Seen(f"a bad question is refused with a code: {code}", code == "unknown_context")
+    port = url.rpartition(":")[2]
+    plain = subprocess.run(
+        [
+            *("mosquitto_rr", "-V", "5", "-p", port, "-q", "1", "-W", "20"),
+            *("-t", f"edgeqa/v1/devices/{DEVICE}/ask", "-e", "edgeqa/v1/clients/rr/answers"),
+            *("-m", json.dumps({"question": "What is the alarm code?", "context": text})),
+        ],
+        capture_output=True,
+        check=False,
+    )
+    yield _Seen("the same with mosquitto_rr, no EdgeQA on the client", b"4711" in plain.stdout)
+
+
+def _is(spans: object, words: str) -> bool:
+    return isinstance(spans, list) and bool(spans) and words in spans[0].text
+
+
+def _stay(console: Console, url: str) -> None:
+    console.print(
+        f"\nAsk it yourself, in another terminal:\n"
+        f'  .venv/bin/edgeqa ask "Who may open the cover?" --device {DEVICE} --broker {url} '
+        f"--text 'Only an electrician may open the cover.'\n"
+        f"Ctrl-C ends the demo."
+    )
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        console.print()
+
+
+def _checks(folder: Path) -> list[Check]:
+    """The check questions of the package that the agent serves, which it tells in its log."""
+    ready = json.loads(_log_line(folder, "model_ready"))
+    path = Path(ready["package"]) / "checks.json"
+    return [Check.model_validate(row) for row in json.loads(path.read_bytes())]
+
+
+@contextmanager
+def _broker(folder: Path, port: int) -> Iterator[str]:
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    if program is None:
+        raise BrokerError("mosquitto is not installed: apt-get install mosquitto mosquitto-clients")
+    port = port or _free_port()
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
+        "max_inflight_messages 0\nlog_dest none\n"
+    )
+    with _process([program, "-c", str(config)], folder / "mosquitto.log", {}):
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not _listens(port):
+            if time.monotonic() > deadline:
+                raise BrokerError(f"mosquitto does not listen on port {port}; is it taken?")
+            time.sleep(0.02)
+        yield f"mqtt://127.0.0.1:{port}"
+
+
+@contextmanager
+def _agent(folder: Path, url: str) -> Iterator[dict[str, str]]:
+    settings = {
+        "EDGEQA_AGENT_BROKER": url,
+        "EDGEQA_AGENT_DEVICE": DEVICE,
+        "EDGEQA_AGENT_GROUPS": GROUP,
+        "EDGEQA_AGENT_LOG_FORMAT": "json",
+    }
+    command = [sys.executable, "-m", "edgeqa.cli", "agent", "run"]
+    with _process(command, folder / "agent.log", settings) as process:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not _log_line(folder, "agent_online"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                log = (folder / "agent.log").read_text(errors="replace")
+                raise EdgeqaError(f"the agent does not start:\n{log}", code="demo_failed")
+            time.sleep(0.02)
+        ready = json.loads(_log_line(folder, "model_ready"))
+        yield {"name": ready["model"], "version": ready["version"]}
+
+
+def _log_line(folder: Path, event: str) -> str:
+    lines = (folder / "agent.log").read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = (line for line in lines if line.endswith("\n") and f'"{event}"' in line)
+    return next(whole, "")
+
+
+@contextmanager
+def _process(
+    command: list[str], log: Path, settings: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("EDGEQA_AGENT_")}
+    with log.open("wb") as file:
+        # Its own session: a Ctrl-C at the terminal is for the demo, which then ends its processes.
+        process = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=file,
+            env={**inherited, **settings},
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
