@@ -3,34 +3,44 @@
 MatMul and Attention are quantised dynamically: weights to int8 with one scale per output channel,
 activations to uint8 with one scale per tensor and run. Embedding tables are stored as int8 with
 one scale per row and are looked up before they are scaled, so that a table never exists in fp32.
-The choice was measured; the table is in docs/models.md.
+Loud channels are kept apart (`edgeqa_models.outliers`). The choices were measured; the table is in
+docs/models.md.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgeqa.errors import ConfigError, ModelLoadError
 from edgeqa.files import write_atomic
 from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE
-from edgeqa_models.draft import read_draft, write_draft
+from edgeqa_models.draft import open_measurable, read_draft, write_draft
 from edgeqa_models.folders import new_folder
+from edgeqa_models.outliers import measure_peaks, split_outliers
+
+Feed = Mapping[str, NDArray[np.int64]]
 
 OPERATORS = ("MatMul", "Attention")
 _INT8_MAX = 127  # symmetric: -128 is not used, so that negation is exact
 
 
-def quantise(*, draft: Path, output: Path) -> int:
-    """Write the int8 draft of an fp32 draft; the same input gives the same bytes.
+def quantise(*, draft: Path, output: Path, texts: Sequence[tuple[str, str]]) -> int:
+    """Write the int8 draft of an fp32 draft; the same inputs give the same bytes.
+
+    Args:
+        draft: of `export`.
+        output: folder to make.
+        texts: typical (question, context) pairs, on which loud channels are looked for.
 
     Returns:
         Bytes of the graph.
@@ -47,16 +57,19 @@ def quantise(*, draft: Path, output: Path) -> int:
         onnx.checker.check_model(graph)
     except Exception as error:
         raise ModelLoadError(f"{draft / MODEL_FILE}: not an ONNX graph: {error}") from error
+    engine = open_measurable(draft, threads=1).engine
+    windows = [window for pair in texts for window in engine.prepare(*pair).windows]
     with new_folder(output) as folder:
-        content = quantised(graph)
+        content = quantised(graph, [engine.feeds(window) for window in windows])
         write_atomic(folder / MODEL_FILE, content)
         write_atomic(folder / TOKENIZER_FILE, (draft / TOKENIZER_FILE).read_bytes())
         write_draft(folder, description.model_copy(update={"precision": "int8"}))
     return len(content)
 
 
-def quantised(graph: onnx.ModelProto) -> bytes:
-    """The int8 graph of an fp32 graph, serialised."""
+def quantised(graph: onnx.ModelProto, feeds: Sequence[Feed]) -> bytes:
+    """The int8 graph of an fp32 graph, serialised; `graph` is used up."""
+    small = split_outliers(graph, measure_peaks(graph, feeds))
     _quantise_tables(graph)
     with tempfile.TemporaryDirectory() as scratch, _without_advice():
         path = Path(scratch) / MODEL_FILE
@@ -64,6 +77,7 @@ def quantised(graph: onnx.ModelProto) -> bytes:
             graph,
             path,
             op_types_to_quantize=list(OPERATORS),
+            nodes_to_exclude=small,
             per_channel=True,
             weight_type=QuantType.QInt8,
             # Shape inference knows no com.microsoft operator; what they give is float32.
