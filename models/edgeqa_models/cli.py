@@ -124,11 +124,10 @@ def quantise(
     output: Annotated[Path, typer.Option(help="Folder to make: the int8 draft.")],
 ) -> None:
     """Quantise an fp32 draft to int8: a quarter of the size, about twice as fast."""
-    from edgeqa_models.checks import SHIPPED, read_checks
+    from edgeqa_models.quantise import calibration_texts
     from edgeqa_models.quantise import quantise as run
 
-    texts = [(check.question, check.context) for check in read_checks(SHIPPED)]
-    size = run(draft=draft, output=output, texts=texts)
+    size = run(draft=draft, output=output, texts=calibration_texts())
     typer.echo(f"int8 draft: {output} ({size:,} bytes)")
 
 

@@ -9,6 +9,7 @@ docs/models.md.
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,10 @@ from edgeqa_models.folders import new_folder
 from edgeqa_models.outliers import measure_peaks, split_outliers
 
 Feed = Mapping[str, NDArray[np.int64]]
+
+# Our own texts (Apache-2.0), beside the check questions and apart from them: a change of these
+# changes the bytes of every int8 model, a change of a check question must not.
+CALIBRATION = Path(__file__).with_name("calibration.json")
 
 OPERATORS = ("MatMul", "Attention")
 _INT8_MAX = 127  # symmetric: -128 is not used, so that negation is exact
@@ -65,6 +70,11 @@ def quantise(*, draft: Path, output: Path, texts: Sequence[tuple[str, str]]) -> 
         write_atomic(folder / TOKENIZER_FILE, (draft / TOKENIZER_FILE).read_bytes())
         write_draft(folder, description.model_copy(update={"precision": "int8"}))
     return len(content)
+
+
+def calibration_texts() -> list[tuple[str, str]]:
+    """The (question, context) pairs that `edgeqa models quantise` looks for loud channels on."""
+    return [(question, text) for question, text in json.loads(CALIBRATION.read_bytes())]
 
 
 def quantised(graph: onnx.ModelProto, feeds: Sequence[Feed]) -> bytes:
