@@ -27,6 +27,7 @@ from structlog.typing import FilteringBoundLogger
 from edgeqa.acks import OrderedAcks
 from edgeqa.broker import Broker
 from edgeqa.errors import BrokerError
+from edgeqa.notices import DeliveryNotices
 from edgeqa.packets import (
     Delivered,
     Delivery,
@@ -85,9 +86,7 @@ class MqttLink:
         self._on_ready = on_ready
         self._limits = limits or Limits()
         self._acks = OrderedAcks(send=self._send_ack)
-        self._lock = threading.Lock()
-        self._waiting: dict[int, Delivered] = {}
-        self._early: dict[int, str | None] = {}
+        self._notices = DeliveryNotices()
         self._subscribes: dict[int, list[str]] = {}
         self._ready = threading.Event()
         self._refusal: str | None = None
@@ -156,14 +155,7 @@ class MqttLink:
         )
         if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             raise BrokerError("too many publications wait for the broker", code="queue_full")
-        # The acknowledgement may have come before we could note whom to tell.
-        with self._lock:
-            if info.mid not in self._early:
-                self._waiting[info.mid] = delivered or _ignore
-                return
-            reason = self._early.pop(info.mid)
-        if delivered:
-            delivered(reason)
+        self._notices.expect(info.mid, delivered)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Tell the broker that it need not send this message again."""
@@ -172,12 +164,7 @@ class MqttLink:
 
     def wait_delivered(self, *, timeout_s: float) -> bool:
         """Wait until the broker has acknowledged every publication; False if it took longer."""
-        deadline = time.monotonic() + timeout_s
-        while self._waiting:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
+        return self._notices.wait_until_none(timeout_s=timeout_s)
 
     def unsubscribe(self) -> None:
         """Take no new messages; those that the broker already queued for us still come."""
@@ -275,12 +262,9 @@ class MqttLink:
         # paho calls this while it handles the exception, and tells the reason in no other way.
         error = sys.exc_info()[1]
         self._failure = getattr(error, "strerror", None) or str(error or "no connection")
-        delay_s = self._back_off(client)
+        retry_s = round(self._back_off(client), 2)
         self.log.warning(
-            "mqtt_connect_failed",
-            host=self._broker.host,
-            reason=self._failure,
-            retry_s=round(delay_s, 2),
+            "mqtt_connect_failed", host=self._broker.host, reason=self._failure, retry_s=retry_s
         )
 
     def _back_off(self, client: paho.Client) -> float:
@@ -298,12 +282,7 @@ class MqttLink:
     ) -> None:
         # "No matching subscribers" (0x10) is a success code that a caller wants to know of.
         why = str(reason) if reason.value != 0 else None
-        with self._lock:
-            delivered = self._waiting.pop(mid, None)
-            if delivered is None:
-                self._early[mid] = why
-                return
-        delivered(why)
+        self._notices.arrived(mid, why)
 
     @_guarded
     def _on_message(
@@ -317,7 +296,3 @@ class MqttLink:
             # Left unacknowledged it would come back at each reconnect and fail again.
             self.log.exception("message_handler_failed", topic=message.topic)
             self.acknowledge(delivery)
-
-
-def _ignore(reason: str | None) -> None:
-    del reason

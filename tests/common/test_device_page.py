@@ -15,7 +15,9 @@ from support.broker import Broker
 from support.fake_agent import FakeAgent
 
 PAGE = (Path(__file__).parents[2] / "docs" / "device.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(sh|python micropython|python)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^```(sh|python micropython|python)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
+)
 
 # What the examples need of MicroPython, over paho: umqtt.simple as MQTT 3.1.1 and bytes only.
 MICROPYTHON = """
