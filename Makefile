@@ -41,6 +41,7 @@ format: dev
 docs: dev
 	$(BIN)/python -m edgeqa.asyncapi > docs/asyncapi.yaml
 	$(BIN)/python -m edgeqa.codes > docs/errors.md
+	$(BIN)/python -m edgeqa_agent.settings_doc > docs/agent-settings.md
 
 bench: dev mosquitto
 	$(BIN)/python benchmarks/serving.py $(ARGS)

@@ -15,7 +15,10 @@ from tokenizers import Encoding, Tokenizer
 from edgeqa.errors import PayloadError
 
 # Sequence ids that the tokenizer gives: question 0, context 1, special tokens none.
+QUESTION = 0
 CONTEXT = 1
+# [CLS], and [SEP] behind question and context.
+SPECIAL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +52,23 @@ class Windower:
                 (`question_too_long`), none (`empty_question`), or the context holds no tokens
                 (`empty_context`).
         """
-        length = len(self._tokenizer.encode(question, add_special_tokens=False))
+        try:
+            first = self._tokenizer.encode(question, context)
+        except Exception as error:
+            # Only the context is cut; a question that leaves it no room cannot be encoded.
+            raise self._too_long(f"more than {self._sizes.max_seq_len - SPECIAL}") from error
+        length = first.sequence_ids.count(QUESTION)
         if length == 0:
             raise PayloadError("the question holds no words", code="empty_question")
         if length > self._sizes.max_question_tokens:
-            raise PayloadError(
-                f"the question has {length} tokens; this model reads at most "
-                f"{self._sizes.max_question_tokens}",
-                code="question_too_long",
-            )
-        first = self._tokenizer.encode(question, context)
+            raise self._too_long(str(length))
         if CONTEXT not in first.sequence_ids:
             raise PayloadError("the context holds no words", code="empty_context")
         return [first, *first.overflowing]
+
+    def _too_long(self, length: str) -> PayloadError:
+        return PayloadError(
+            f"the question has {length} tokens; this model reads at most "
+            f"{self._sizes.max_question_tokens}",
+            code="question_too_long",
+        )

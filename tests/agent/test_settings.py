@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeqa.settings import load_settings
+from edgeqa_agent.settings import AgentSettings, default_package
+from edgeqa_agent.settings_doc import page
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_reference_page_is_up_to_date() -> None:
+    assert (DOCS / "agent-settings.md").read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_defaults_are_enough_to_run() -> None:
+    settings = load_settings(AgentSettings, environ={})
+
+    assert settings.resolved_package() == default_package()
+    assert settings.resolved_threads() >= 1
+
+
+def test_flag_wins_over_environment_and_environment_over_file(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text('queue_size = 1\nmax_batch = 1\nthreads = 1\ngroups = ["a", "b"]\n')
+    environ = {"EDGEQA_AGENT_MAX_BATCH": "2", "EDGEQA_AGENT_THREADS": "2"}
+
+    settings = load_settings(AgentSettings, file=file, flags={"threads": 3}, environ=environ)
+
+    assert (settings.queue_size, settings.max_batch, settings.threads) == (1, 2, 3)
+    assert settings.groups == ["a", "b"]
+
+
+def test_package_ships_with_the_wheel_and_the_checkout() -> None:
+    assert (default_package() / "manifest.json").is_file()
