@@ -2,7 +2,9 @@
 
 A question waits here while the connection is down, is published with what is left of its time as
 Message Expiry, and is published again after a reconnect if it was not answered: agents answer a
-repeat once. A thread of its own ends the questions whose time is over.
+repeat once. What was handed to a connection that was dead but not yet known to be is the exception:
+paho sends it again by itself, so an agent may answer it although nobody waits any longer; that
+answer is ignored. A thread of its own ends the questions whose time is over.
 """
 
 from __future__ import annotations
