@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import structlog
 import typer
@@ -198,7 +198,7 @@ class _Load:
                 )
             )
 
-    def __enter__(self) -> _Load:
+    def __enter__(self) -> Self:
         for link in self._links:
             link.start()
         return self
@@ -366,8 +366,8 @@ def _quantile(ordered: list[float], share: float) -> float:
 def _markdown(report: dict[str, Any]) -> str:
     machine = report["machine"]
     lines = [
-        f"{report['package']} on {machine['cpu']}, {machine['cores']} cores, "
-        f"Python {machine['python']}",
+        f"{report['package']} on {machine['cpu']}, {machine['cores']} cores, Python "
+        + machine["python"],
         "",
         "| threads | through the broker | bare onnxruntime | ratio | added p50 | added p99 "
         "| first answer | resident |",

@@ -29,11 +29,12 @@ from edgeqa_agent.contexts import Contexts
 from edgeqa_agent.dispatcher import Dispatcher, ModelGivenUpError
 from edgeqa_agent.hardware import describe_hardware
 from edgeqa_agent.health import Health, notify_systemd, write_health
+from edgeqa_agent.intake import Intake, QuestionLimits
 from edgeqa_agent.jobs import Ready
 from edgeqa_agent.ledger import Ledger
 from edgeqa_agent.model_process import ModelProcess
 from edgeqa_agent.replies import Replies
-from edgeqa_agent.router import QuestionLimits, Router
+from edgeqa_agent.router import Router
 from edgeqa_agent.settings import AgentSettings
 
 # Unacknowledged questions that the broker may open with us beyond those we queue: room to refuse
@@ -139,19 +140,23 @@ class Agent:
                 max_queued=2 * open_questions,
             ),
         )
+        contexts = Contexts(
+            max_texts=settings.max_contexts,
+            max_bytes=settings.max_contexts_bytes,
+            max_chars=settings.max_context_chars,
+        )
         router = Router(
             link=link,
             topics=topics,
-            limits=QuestionLimits(
-                max_batch=settings.max_batch,
-                max_payload_bytes=settings.max_payload_bytes,
-                max_context_chars=settings.max_context_chars,
+            intake=Intake(
+                limits=QuestionLimits(
+                    max_batch=settings.max_batch,
+                    max_payload_bytes=settings.max_payload_bytes,
+                    max_context_chars=settings.max_context_chars,
+                ),
+                stored_text=contexts.get,
             ),
-            contexts=Contexts(
-                max_texts=settings.max_contexts,
-                max_bytes=settings.max_contexts_bytes,
-                max_chars=settings.max_context_chars,
-            ),
+            contexts=contexts,
             ledger=Ledger(capacity=settings.remembered_answers, keep_s=settings.remembered_s),
             replies=Replies(device=settings.device, model=package.ref),
             offer=dispatcher.offer,

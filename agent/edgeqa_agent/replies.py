@@ -71,6 +71,12 @@ class Replies:
         )
         return Outgoing(reply_to.topic, answer.to_json(), correlation=reply_to.correlation)
 
+    def too_large(self, answer: Outgoing, reason: str) -> Outgoing:
+        """What is said in place of an answer that the broker does not take."""
+        question_id = Answer.model_validate_json(answer.payload).id
+        reply_to = ReplyTo(answer.topic, answer.correlation)
+        return self.refusal(reply_to, question_id, PayloadError(reason, code="packet_too_large"))
+
 
 def _result(outcome: Outcome, item_id: str | None) -> Result:
     if outcome.error is not None:

@@ -11,22 +11,21 @@ threads, `tick` in the main thread; `_lock` guards what they share.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.errors import BrokerError, PayloadError
-from edgeqa.messages import Ask, parse_ask
+from edgeqa.messages import Ask
 from edgeqa.packets import Delivered, Delivery, Outgoing
 from edgeqa.topics import DeviceTopics, check_response_topic
 from edgeqa_agent.contexts import Contexts
 from edgeqa_agent.dispatcher import Request
+from edgeqa_agent.intake import Intake, id_in, stop_at
 from edgeqa_agent.jobs import Outcome, Task
 from edgeqa_agent.ledger import Entry, Ledger, Progress, key_of
 from edgeqa_agent.replies import Asked, Replies, ReplyTo
@@ -36,7 +35,6 @@ from edgeqa_agent.replies import Asked, Replies, ReplyTo
 # came within 60 ms.
 CONTEXT_GRACE_S = 1.0
 _MAX_PARKED = 1000
-_MAX_ID_CHARS = 128
 
 
 class Publisher(Protocol):
@@ -49,15 +47,6 @@ class Publisher(Protocol):
         """See `MqttLink.acknowledge`."""
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionLimits:
-    """What one message may hold."""
-
-    max_batch: int
-    max_payload_bytes: int
-    max_context_chars: int
-
-
 class Router:
     """Takes questions from a link, gives them to the dispatcher and publishes the answers."""
 
@@ -66,7 +55,7 @@ class Router:
         *,
         link: Publisher,
         topics: DeviceTopics,
-        limits: QuestionLimits,
+        intake: Intake,
         contexts: Contexts,
         ledger: Ledger,
         replies: Replies,
@@ -76,7 +65,7 @@ class Router:
         self.counts: Counter[str] = Counter()
         self._link = link
         self._topics = topics
-        self._limits = limits
+        self._intake = intake
         self._contexts = contexts
         self._ledger = ledger
         self._replies = replies
@@ -135,14 +124,14 @@ class Router:
             return
         ask: Ask | None = None
         try:
-            ask = self._parse(delivery)
+            ask = self._intake.parse(delivery.payload)
             self._take(delivery, entry, ask, reply_to)
         except PayloadError as error:
             with self._lock:
                 self._ledger.drop(entry)
             if error.code == "unknown_context" and self._park(delivery):
                 return
-            question_id = ask.id if ask else self._id_for_refusal(delivery)
+            question_id = ask.id if ask else self._intake.id_in(delivery.payload)
             self._refuse(delivery, reply_to, question_id, error)
 
     def _reply_to(self, delivery: Delivery) -> ReplyTo:
@@ -175,46 +164,25 @@ class Router:
         return (
             delivery.redelivered
             or delivery.correlation is not None
-            or _id_in(delivery.payload) is not None
+            or id_in(delivery.payload) is not None
         )
-
-    def _id_for_refusal(self, delivery: Delivery) -> str | None:
-        """The id in a malformed request; one that is too large is not parsed for it."""
-        too_large = len(delivery.payload) > self._limits.max_payload_bytes
-        return None if too_large else _id_in(delivery.payload)
-
-    def _parse(self, delivery: Delivery) -> Ask:
-        size, most = len(delivery.payload), self._limits.max_payload_bytes
-        if size > most:
-            raise PayloadError(f"{size} bytes; this device takes {most}", code="payload_too_large")
-        return parse_ask(delivery.payload)
 
     def _take(self, delivery: Delivery, entry: Entry, ask: Ask, reply_to: ReplyTo) -> None:
         items = ask.items()
-        if len(items) > self._limits.max_batch:
-            raise PayloadError(
-                f"{len(items)} questions; this device takes {self._limits.max_batch} at once",
-                code="batch_too_large",
-            )
-        tasks = []
-        for item in items:
-            text = item.context
-            if text is None:
-                text = self._contexts.get(item.context_id or "")
-            if len(text) > self._limits.max_context_chars:
-                raise PayloadError(
-                    f"a context of {len(text)} characters; this device takes "
-                    f"{self._limits.max_context_chars}",
-                    code="context_too_long",
-                )
-            tasks.append(Task(item.question, text, item.top_k or 1))
-        asked = Asked(reply_to, ask.id, items, ask.questions is not None, delivery.received_at)
-        request = Request(
-            tasks,
-            _stop_at(delivery, ask),
-            lambda outcomes, begun_at: self._complete(entry, asked, outcomes, begun_at),
+        plan = self._intake.plan(
+            items, batch=ask.questions is not None, strict=self._awaits_contexts()
         )
-        if not self._offer(request):
+        asked = Asked(reply_to, ask.id, items, ask.questions is not None, delivery.received_at)
+        tasks = [step for step in plan if isinstance(step, Task)]
+
+        def complete(outcomes: list[Outcome], begun_at: float) -> None:
+            given = iter(outcomes)
+            merged = [next(given) if isinstance(step, Task) else step for step in plan]
+            self._complete(entry, asked, merged, begun_at)
+
+        if not tasks:
+            complete([], time.monotonic())
+        elif not self._offer(Request(tasks, stop_at(delivery, ask), complete)):
             raise PayloadError("the queue is full; ask again later", code="busy")
 
     def _complete(
@@ -240,11 +208,14 @@ class Router:
         try:
             self._link.publish(answer, delivered)
         except BrokerError as error:
-            # Unacknowledged, the question comes again with the next connection.
-            with self._lock:
-                entry.progress = Progress.UNSENT
-                self.counts[error.code] += 1
+            self._count(error.code)
             self._log.error("answer_not_queued", code=error.code)
+            if error.code == "packet_too_large":
+                # It never will be taken: say so, instead of blocking all later acknowledgements.
+                self._publish(entry, self._replies.too_large(answer, str(error)))
+                return
+            with self._lock:  # unacknowledged, the question comes again with the next connection
+                entry.progress = Progress.UNSENT
 
     def _refuse(
         self, delivery: Delivery, reply_to: ReplyTo, question_id: str | None, error: PayloadError
@@ -260,31 +231,14 @@ class Router:
     def _park(self, delivery: Delivery) -> bool:
         """Keep a question for a text that may be on its way; False where it is too late for it."""
         with self._lock:
-            on_its_way = self._grace_ends is None or time.monotonic() < self._grace_ends
-            if not on_its_way or len(self._parked) >= _MAX_PARKED:
+            if not self._awaits_contexts() or len(self._parked) >= _MAX_PARKED:
                 return False
             self._parked.append(delivery)
             return True
 
+    def _awaits_contexts(self) -> bool:
+        return self._grace_ends is None or time.monotonic() < self._grace_ends
+
     def _count(self, code: str) -> None:
         with self._lock:
             self.counts[code] += 1
-
-
-def _stop_at(delivery: Delivery, ask: Ask) -> float | None:
-    """When nobody wants the answer any more: the earlier of deadline and message expiry."""
-    limits_s = [
-        limit
-        for limit in (ask.deadline_ms and ask.deadline_ms / 1000, delivery.expiry_s)
-        if limit is not None
-    ]
-    return delivery.received_at + min(limits_s) if limits_s else None
-
-
-def _id_in(payload: bytes) -> str | None:
-    """The id of a request that may be malformed elsewhere, so that its refusal can name it."""
-    try:
-        found = json.loads(payload)["id"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return found if isinstance(found, str) and 0 < len(found) <= _MAX_ID_CHARS else None

@@ -53,7 +53,8 @@ class AgentSettings(BrokerSettings, BaseSettings):
     groups: list[str] = Field(
         default_factory=list,
         max_length=16,
-        description="Groups whose questions this agent helps to answer; repeat the flag, or separate by commas.",
+        description="Groups whose questions this agent helps to answer; repeat the flag, or "
+        "separate by commas.",
     )
     package: Path | None = Field(
         default=None, description="Folder of the model package; the embedded default if not said."

@@ -51,6 +51,20 @@ class Item(BaseModel):
     )
     id: Id | None = Field(default=None, description="Echoed in the answer.")
 
+    def check(self) -> None:
+        """Refuse what no model could answer.
+
+        Raises:
+            PayloadError: the question or the context is empty, or there is not one of `context`
+                and `context_id`.
+        """
+        if not self.question.strip():
+            raise PayloadError("the question is empty", code="empty_question")
+        if (self.context is None) == (self.context_id is None):
+            raise PayloadError("say either `context` or `context_id`")
+        if self.context is not None and not self.context.strip():
+            raise PayloadError("the context is empty", code="empty_context")
+
 
 class Ask(Wire):
     """A question, or a batch of them that is answered in one message.
@@ -82,11 +96,10 @@ class Ask(Wire):
     )
 
     def items(self) -> list[Item]:
-        """The questions with the request's defaults filled in.
+        """The questions, each with the request's defaults filled in; each is yet to be checked.
 
         Raises:
-            PayloadError: neither or both of `question` and `questions`, an empty batch, an empty
-                question or context, neither or both of `context` and `context_id`.
+            PayloadError: neither or both of `question` and `questions`, or an empty batch.
         """
         if (self.question is None) == (self.questions is None):
             raise PayloadError("say either `question` or `questions`")
@@ -99,12 +112,6 @@ class Ask(Wire):
         context, context_id = item.context, item.context_id
         if context is None and context_id is None:
             context, context_id = self.context, self.context_id
-        if not item.question.strip():
-            raise PayloadError("the question is empty", code="empty_question")
-        if (context is None) == (context_id is None):
-            raise PayloadError("say either `context` or `context_id`")
-        if context is not None and not context.strip():
-            raise PayloadError("the context is empty", code="empty_context")
         return Item(
             question=item.question,
             context=context,

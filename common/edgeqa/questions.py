@@ -107,7 +107,8 @@ def _ask(questions: str | Sequence[str | Item], options: AskOptions, ask_id: str
         else:
             items = [_item(one) for one in questions]
             ask = Ask.model_validate({"id": ask_id, "questions": items, **fields})
-        ask.items()
+        for item in ask.items():
+            item.check()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

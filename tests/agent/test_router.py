@@ -20,10 +20,11 @@ from edgeqa.packets import Delivered, Delivery, Outgoing
 from edgeqa.topics import DeviceTopics
 from edgeqa_agent.contexts import Contexts
 from edgeqa_agent.dispatcher import Request
+from edgeqa_agent.intake import Intake, QuestionLimits
 from edgeqa_agent.jobs import Outcome
 from edgeqa_agent.ledger import Ledger
 from edgeqa_agent.replies import Replies
-from edgeqa_agent.router import QuestionLimits, Router
+from edgeqa_agent.router import Router
 
 ANSWERED = Outcome([("x", 0, 1, 0.5)], 0.1, 1, 3.0)
 TOPICS = DeviceTopics("pi")
@@ -37,10 +38,13 @@ class Link:
         self.published: list[tuple[Outgoing, Delivered | None]] = []
         self.acknowledged: list[Delivery] = []
         self.full = False
+        self.max_bytes = 1_000_000
 
     def publish(self, message: Outgoing, delivered: Delivered | None = None) -> None:
         if self.full:
             raise BrokerError("full", code="queue_full")
+        if len(message.payload) > self.max_bytes:
+            raise BrokerError("too large", code="packet_too_large")
         self.published.append((message, delivered))
 
     def acknowledge(self, delivery: Delivery) -> None:
@@ -61,11 +65,13 @@ class Bench:
         self.link = Link()
         self.requests: list[Request] = []
         self._queue_size = queue_size
+        contexts = Contexts(max_texts=2, max_bytes=1000, max_chars=500)
+        limits = QuestionLimits(max_batch=4, max_payload_bytes=10_000, max_context_chars=1000)
         self.router = Router(
             link=self.link,
             topics=TOPICS,
-            limits=QuestionLimits(max_batch=4, max_payload_bytes=10_000, max_context_chars=1000),
-            contexts=Contexts(max_texts=2, max_bytes=1000, max_chars=500),
+            intake=Intake(limits=limits, stored_text=contexts.get),
+            contexts=contexts,
             ledger=Ledger(capacity=10, keep_s=60),
             replies=Replies(device="pi", model=ModelRef(name="m", version="1.0.0", digest="d")),
             offer=self._offer,
@@ -201,6 +207,45 @@ def test_answer_that_the_client_library_cannot_take_is_given_at_the_next_deliver
     assert len(bench.requests) == 1
     assert len(bench.link.published) == 1
     assert bench.link.acknowledged == [first, again]
+
+
+def test_answer_that_the_broker_never_takes_is_replaced_by_an_error(bench: Bench) -> None:
+    delivery = asked()
+    bench.router.on_ask(delivery)
+    bench.link.max_bytes = 300
+    bench.answer(outcome=Outcome([("x" * 400, 0, 400, 0.5)], 0.1, 1, 3.0))
+
+    assert bench.link.answers[0]["error"]["code"] == "packet_too_large"
+    assert bench.link.answers[0]["id"] == "1"
+    bench.link.deliver_all()
+    assert bench.link.acknowledged == [delivery]
+
+
+def test_bad_item_of_a_batch_is_refused_in_its_place_and_the_others_are_answered(
+    bench: Bench,
+) -> None:
+    items = [
+        {"question": " "},
+        {"question": "q?", "id": "good"},
+        {"question": "q?", "context_id": "nowhere"},
+        {"question": "q?", "context": "x" * 1001},
+    ]
+    bench.router._grace_ends = 0.0
+    bench.router.on_ask(asked({"context": "x y z", "questions": items}))
+    bench.answer()
+
+    results = bench.link.answers[0]["results"]
+    codes = [result.get("error", {}).get("code") for result in results]
+    assert codes == ["empty_question", None, "unknown_context", "context_too_long"]
+    assert results[1]["answers"][0]["text"] == "x"
+    assert len(bench.requests[0].tasks) == 1
+
+
+def test_batch_of_bad_items_needs_no_model(bench: Bench) -> None:
+    bench.router.on_ask(asked({"context": "x", "questions": [{"question": ""}]}))
+
+    assert bench.requests == []
+    assert bench.link.answers[0]["results"][0]["error"]["code"] == "empty_question"
 
 
 def test_busy_question_may_be_asked_again(bench: Bench) -> None:

@@ -15,9 +15,14 @@ from edgeqa.messages import Answer, Ask, Item, parse_ask
 SLUGS = {"not_utf8", "not_json", "unsupported_schema", "invalid_payload"}
 
 
+def _check_all(payload: bytes) -> None:
+    for item in parse_ask(payload).items():
+        item.check()
+
+
 def code_of(payload: bytes) -> str:
     with pytest.raises(PayloadError) as caught:
-        parse_ask(payload).items()
+        _check_all(payload)
     assert len(str(caught.value)) < 1000
     return caught.value.code
 
