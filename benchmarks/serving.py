@@ -257,7 +257,7 @@ class _Load:
         """Ask one question until somebody answers it."""
         topic, link = next(iter(self._by_topic.items()))
         self._deadline = 0.0
-        give_up = time.perf_counter() + 60
+        give_up = time.perf_counter() + 30
         while time.perf_counter() < give_up:
             heard = threading.Event()
             unheard = threading.Event()

@@ -93,6 +93,7 @@ class Agent:
                 on_exit=on_exit,
                 log=self._log,
             ),
+            threads=settings.resolved_threads(),
             queue_size=settings.queue_size,
             inference_timeout_s=settings.inference_timeout_s,
             start_timeout_s=settings.model_start_timeout_s,

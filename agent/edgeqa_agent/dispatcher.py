@@ -1,8 +1,8 @@
 """The bounded queue between the MQTT side and the model process, and the watch over the latter.
 
 Questions wait here, a few are with the model process. One that dies or hangs is replaced, and the
-questions it had are asked again; only the one it was working on is suspect, and a second death
-over the same question refuses that question. A model that keeps dying is given up.
+questions it had are asked again; those that it was working on are asked one by one, and a second
+death over the same question refuses that question. A model that keeps dying is given up.
 
 Thread: `offer` from any thread; completions are called in the dispatcher's own threads.
 """
@@ -22,8 +22,9 @@ from edgeqa.errors import EdgeqaError
 from edgeqa_agent.jobs import Done, Job, Outcome, Ready, Task, refused
 from edgeqa_agent.model_process import ModelProcess
 
-# One in inference, one tokenised, one in the socket: the model never waits for us.
-WINDOW = 3
+# Beyond one question for each thread of the model: one tokenised, one in the socket, so that it
+# never waits for us.
+SPARE = 2
 # Deaths over one question before it is refused as poisonous.
 MAX_ATTEMPTS = 2
 # A model that dies so often within the time is not going to serve.
@@ -66,12 +67,14 @@ class Dispatcher:
         self,
         *,
         make_process: MakeProcess,
+        threads: int,
         queue_size: int,
         inference_timeout_s: float,
         start_timeout_s: float,
         log: FilteringBoundLogger,
     ) -> None:
         self._make_process = make_process
+        self._model_threads = threads
         self._queue_size = queue_size
         self._inference_timeout_s = inference_timeout_s
         self._start_timeout_s = start_timeout_s
@@ -187,8 +190,15 @@ class Dispatcher:
                 process.submit(Job(number, request.tasks, request.stop_at))
 
     def _can_send(self) -> bool:
-        ready = self._process is not None and len(self._running) < WINDOW
-        return self._stopping or (ready and bool(self._waiting))
+        if self._stopping:
+            return True
+        if self._process is None or not self._waiting:
+            return False
+        # What was in the model when it died is asked again one by one, so that a second death
+        # tells which question is to blame.
+        open_now = [self._waiting[0], *self._running.values()]
+        suspect = any(request.attempts for request in open_now)
+        return len(self._running) < (1 if suspect else self._model_threads + SPARE)
 
     def _finish(self, request: Request, outcomes: list[Outcome], begun_at: float = 0.0) -> None:
         try:
@@ -215,10 +225,10 @@ class Dispatcher:
             requests = [self._running[number] for number in sorted(self._running)]
             self._running.clear()
             poison = None
-            if requests:
-                requests[0].attempts += 1
-                if requests[0].attempts >= MAX_ATTEMPTS:
-                    poison = requests.pop(0)
+            for request in requests[: self._model_threads]:
+                request.attempts += 1
+            if requests and requests[0].attempts >= MAX_ATTEMPTS:
+                poison = requests.pop(0)
             self._waiting.extendleft(reversed(requests))
             self._changed.notify_all()
         if poison is not None:

@@ -1,17 +1,20 @@
 """A model process: loads one package, answers jobs from its socket, ends when the socket closes.
 
 onnxruntime, numpy and tokenizers are imported in this process only, so that all memory of a model
-ends with it. Two threads: one receives and tokenises the next job while the other infers.
+ends with it.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import onnxruntime
 from edgeqa.errors import EdgeqaError, ExitCode
 from edgeqa.manifest import open_package
 from edgeqa.reader.engine import Engine, Prepared, prove
+from edgeqa_agent.cores import Cores
 from edgeqa_agent.jobs import (
     Done,
     Failed,
@@ -32,44 +36,72 @@ from edgeqa_agent.jobs import (
     refused,
 )
 
-# One job in inference, one tokenised and waiting: more would only make refusals late.
-PREPARED_JOBS = 1
 
-_Ready = tuple[Job, list[Prepared | Outcome]]
+@dataclass(slots=True)
+class _Progress:
+    """A job of which some questions are still to be read."""
+
+    job: Job
+    open: int
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    begun_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """One tokenised question of a job, or why it cannot be read."""
+
+    progress: _Progress
+    index: int
+    prepared: Prepared | Outcome
 
 
 class _Worker:
-    """Answers jobs with an engine."""
+    """Answers jobs with an engine: one thread tokenises, `threads` threads read.
 
-    def __init__(self, *, engine: Engine, connection: Connection) -> None:
+    A question that is alone gets all cores; when more are ready, each gets one. That a question
+    waits for another one's cores is what `_cores` is for.
+    """
+
+    def __init__(self, *, engine: Engine, connection: Connection, threads: int) -> None:
         self._engine = engine
         self._connection = connection
-        self.failed = False
-        self._prepared: queue.Queue[_Ready | None] = queue.Queue(PREPARED_JOBS)
+        self._threads = threads
+        self._send_lock = threading.Lock()
+        # One tokenised question for each thread: more would only make refusals late.
+        self._units: queue.Queue[_Unit | None] = queue.Queue(threads)
+        self._cores = Cores(threads)
 
     def run(self) -> None:
         """Work until the main process closes the socket."""
-        threading.Thread(target=self._receive, name="tokenise", daemon=True).start()
-        while (ready := self._prepared.get()) is not None:
-            job, prepared = ready
-            begun_at = time.monotonic()
-            outcomes = [
-                self._read(item, task, job.stop_at)
-                for item, task in zip(prepared, job.tasks, strict=True)
-            ]
-            self._connection.send_bytes(encode(Done(job.number, begun_at, outcomes)))
+        readers = [
+            threading.Thread(target=self._guarded, args=(self._read_all,), name=f"read-{number}")
+            for number in range(self._threads)
+        ]
+        for thread in readers:
+            thread.start()
+        self._guarded(self._receive)
+        for _ in readers:
+            self._units.put(None)
+        for thread in readers:
+            thread.join()
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except (EOFError, OSError):
+            pass  # the main process has closed the socket: it needs no more answers
+        except Exception:  # noqa: BLE001  a thread's edge; printed with its traceback
+            traceback.print_exc()
+            # The other threads may be waiting for this one: end them all, rather than fall silent.
+            os._exit(ExitCode.BUG)
 
     def _receive(self) -> None:
-        try:
-            while True:
-                job = decode_job(self._connection.recv_bytes())
-                self._prepared.put((job, [self._prepare(task) for task in job.tasks]))
-        except (EOFError, OSError):
-            pass  # the main process has no more jobs for us
-        except Exception:  # noqa: BLE001  a thread's edge: the process must end, not fall silent
-            traceback.print_exc()
-            self.failed = True
-        self._prepared.put(None)
+        while True:
+            job = decode_job(self._connection.recv_bytes())
+            progress = _Progress(job, len(job.tasks))
+            for index, task in enumerate(job.tasks):
+                self._units.put(_Unit(progress, index, self._prepare(task)))
 
     def _prepare(self, task: Task) -> Prepared | Outcome:
         try:
@@ -77,11 +109,24 @@ class _Worker:
         except EdgeqaError as error:
             return refused(error.code, str(error))
 
-    def _read(self, item: Prepared | Outcome, task: Task, stop_at: float | None) -> Outcome:
-        if isinstance(item, Outcome):
-            return item
+    def _read_all(self) -> None:
+        while (unit := self._units.get()) is not None:
+            with self._cores.take(wanted_by_others=lambda: not self._units.empty()) as alone:
+                begun_at = time.monotonic()
+                outcome = self._read(unit, alone=alone)
+            self._finish(unit, outcome, begun_at)
+
+    def _read(self, unit: _Unit, *, alone: bool) -> Outcome:
+        if isinstance(unit.prepared, Outcome):
+            return unit.prepared
+        job = unit.progress.job
         try:
-            reading = self._engine.read(item, top_k=task.top_k, stop_at=stop_at)
+            reading = self._engine.read(
+                unit.prepared,
+                top_k=job.tasks[unit.index].top_k,
+                stop_at=job.stop_at,
+                alone=alone,
+            )
         except EdgeqaError as error:
             return refused(error.code, str(error))
         return Outcome(
@@ -90,6 +135,18 @@ class _Worker:
             windows=reading.windows,
             inference_ms=reading.inference_ms,
         )
+
+    def _finish(self, unit: _Unit, outcome: Outcome, begun_at: float) -> None:
+        progress = unit.progress
+        with self._send_lock:
+            progress.outcomes[unit.index] = outcome
+            progress.begun_at = progress.begun_at or begun_at
+            progress.open -= 1
+            if progress.open:
+                return
+            ordered = [progress.outcomes[index] for index in range(len(progress.job.tasks))]
+            done = Done(progress.job.number, progress.begun_at, ordered)
+            self._connection.send_bytes(encode(done))
 
 
 def main(argv: list[str]) -> int:
@@ -100,19 +157,16 @@ def main(argv: list[str]) -> int:
     begun = time.monotonic()
     try:
         package = open_package(Path(argv[2]))
-        engine = Engine.load(package, threads=int(argv[3]))
+        threads = int(argv[3])
+        engine = Engine.load(package, threads=threads)
         checks_f1 = prove(engine, package)
     except EdgeqaError as error:
         connection.send_bytes(encode(Failed(error.code, str(error), int(error.exit_code))))
         return int(error.exit_code)
     load_ms = 1000 * (time.monotonic() - begun)
     connection.send_bytes(encode(Ready(load_ms, checks_f1, onnxruntime.__version__)))
-    worker = _Worker(engine=engine, connection=connection)
-    try:
-        worker.run()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the main process is gone: nobody is left to answer
-    return int(ExitCode.BUG if worker.failed else ExitCode.OK)
+    _Worker(engine=engine, connection=connection, threads=threads).run()
+    return int(ExitCode.OK)
 
 
 if __name__ == "__main__":

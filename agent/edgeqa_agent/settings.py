@@ -60,7 +60,10 @@ class AgentSettings(BrokerSettings, BaseSettings):
         default=None, description="Folder of the model package; the embedded default if not said."
     )
     threads: int = Field(
-        default=0, ge=0, le=256, description="Threads of one inference; 0: one per usable core."
+        default=0,
+        ge=0,
+        le=256,
+        description="Cores that the model may use; 0: all that this process may.",
     )
     queue_size: int = Field(
         default=64, ge=1, le=10_000, description="Questions that may wait; more are refused `busy`."
@@ -131,7 +134,7 @@ class AgentSettings(BrokerSettings, BaseSettings):
         return list(dict.fromkeys(groups))
 
     def resolved_threads(self) -> int:
-        """Threads of one inference."""
+        """Cores that the model may use."""
         return self.threads or len(os.sched_getaffinity(0))
 
     def resolved_package(self) -> Path:
