@@ -75,6 +75,8 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.agent
 
 mosquitto:
-	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] && command -v mosquitto_rr openssl >/dev/null || \
+	@PATH="$$PATH:/usr/sbin"; for need in mosquitto mosquitto_rr openssl; do \
+	  command -v $$need >/dev/null || missing=1; done; [ -z "$$missing" ] || \
 	  { echo "installing mosquitto"; $(SUDO) apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq mosquitto mosquitto-clients openssl >/dev/null; }
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq \
+	      mosquitto mosquitto-clients openssl >/dev/null; }

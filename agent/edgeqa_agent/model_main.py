@@ -69,22 +69,16 @@ class _Worker:
         self._threads = threads
         self._send_lock = threading.Lock()
         # One tokenised question for each thread: more would only make refusals late.
-        self._units: queue.Queue[_Unit | None] = queue.Queue(threads)
+        self._units: queue.Queue[_Unit] = queue.Queue(threads)
         self._cores = Cores(threads)
 
     def run(self) -> None:
         """Work until the main process closes the socket."""
-        readers = [
-            threading.Thread(target=self._guarded, args=(self._read_all,), name=f"read-{number}")
-            for number in range(self._threads)
-        ]
-        for thread in readers:
-            thread.start()
+        for number in range(self._threads):
+            threading.Thread(
+                target=self._guarded, args=(self._read_all,), name=f"read-{number}", daemon=True
+            ).start()
         self._guarded(self._receive)
-        for _ in readers:
-            self._units.put(None)
-        for thread in readers:
-            thread.join()
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:
@@ -110,7 +104,8 @@ class _Worker:
             return refused(error.code, str(error))
 
     def _read_all(self) -> None:
-        while (unit := self._units.get()) is not None:
+        while True:
+            unit = self._units.get()
             with self._cores.take(wanted_by_others=lambda: not self._units.empty()) as alone:
                 begun_at = time.monotonic()
                 outcome = self._read(unit, alone=alone)
@@ -170,4 +165,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    # Without the interpreter's farewell: a reader may be in the middle of an inference that nobody
+    # waits for any more.
+    os._exit(main(sys.argv))

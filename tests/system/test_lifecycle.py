@@ -87,8 +87,10 @@ def test_questions_of_a_killed_agent_are_answered_once_by_its_next_start(
         slow = client.send({"question": "Where?", "context": filler})
         sent = [client.send(a_question(id=str(n))) for n in range(20)]
         time.sleep(0.2)
+        model_pid = agent.model_pid
         agent.signal(signal.SIGKILL)
         agent.wait()
+        wait_until(lambda: not Path(f"/proc/{model_pid}").exists())  # busy, and yet no orphan
         answered_before = sum(client.count(correlation) for correlation in sent)
 
         agent.start()
