@@ -31,6 +31,8 @@ MAX_ATTEMPTS = 2
 MAX_DEATHS = 5
 DEATHS_WITHIN_S = 120.0
 _TICK_S = 0.5
+# UTF-8 of this many characters, a few times over, fits into a Unix socket's default buffer.
+_SEND_AT_ONCE_CHARS = 10_000
 
 MakeProcess = Callable[
     [Callable[[Done], None], Callable[[ModelProcess], None]],
@@ -58,6 +60,11 @@ class Request:
     stop_at: float | None
     complete: Callable[[list[Outcome], float], None]
     attempts: int = field(default=0)
+
+    @property
+    def size(self) -> int:
+        """Characters in it."""
+        return sum(len(task.question) + len(task.context) for task in self.tasks)
 
 
 class Dispatcher:
@@ -121,13 +128,22 @@ class Dispatcher:
         return ready
 
     def offer(self, request: Request) -> bool:
-        """Queue a request; False, and nothing kept, where the queue is full."""
+        """Take a request; False, and nothing kept, where the queue is full.
+
+        A small one for which the model is free is sent at once: a wake-up of the dispatching
+        thread would cost more than the sending. A large one might block on a full socket.
+        """
         with self._changed:
             if len(self._waiting) >= self._queue_size or self.gave_up:
                 return False
+            idle = not self._waiting
             self._waiting.append(request)
-            self._changed.notify_all()
-            return True
+            if not (idle and request.size <= _SEND_AT_ONCE_CHARS and self._can_send()):
+                self._changed.notify_all()
+                return True
+            started = self._start_next()
+        self._send(*started)
+        return True
 
     def drain(self, *, timeout_s: float) -> bool:
         """Wait until nothing waits or runs; False where that took longer."""
@@ -176,18 +192,25 @@ class Dispatcher:
                 self._changed.wait_for(self._can_send)
                 if self._stopping:
                     return
-                request = self._waiting.popleft()
-                expired = request.stop_at is not None and time.monotonic() > request.stop_at
-                if not expired:
-                    number = next(self._numbers)
-                    if not self._running:
-                        self._oldest_since = time.monotonic()
-                    self._running[number] = request
-                    process = self._process
-            if expired:
+                started = self._start_next()
+            self._send(*started)
+
+    def _start_next(self) -> tuple[Request, int, ModelProcess | None]:
+        """Move the first waiting request to the running ones, with the lock held."""
+        request, number = self._waiting.popleft(), next(self._numbers)
+        if not self._running:
+            self._oldest_since = time.monotonic()
+        self._running[number] = request
+        return request, number, self._process
+
+    def _send(self, request: Request, number: int, process: ModelProcess | None) -> None:
+        if request.stop_at is not None and time.monotonic() > request.stop_at:
+            with self._changed:
+                taken = self._running.pop(number, None)
+            if taken is not None:
                 self._finish(request, _all(request, "expired", "its deadline passed in the queue"))
-            elif process is not None:
-                process.submit(Job(number, request.tasks, request.stop_at))
+        elif process is not None:
+            process.submit(Job(number, request.tasks, request.stop_at))
 
     def _can_send(self) -> bool:
         if self._stopping:

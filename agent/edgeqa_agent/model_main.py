@@ -7,12 +7,12 @@ ends with it.
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -49,53 +49,72 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """One tokenised question of a job, or why it cannot be read."""
+    """One question of a job."""
 
     progress: _Progress
     index: int
-    prepared: Prepared | Outcome
+
+    @property
+    def task(self) -> Task:
+        """The question."""
+        return self.progress.job.tasks[self.index]
 
 
 class _Worker:
-    """Answers jobs with an engine: one thread tokenises, `threads` threads read.
+    """Answers jobs with an engine.
 
-    A question that is alone gets all cores; when more are ready, each gets one. That a question
-    waits for another one's cores is what `_cores` is for.
+    Each thread takes a question, tokenises it, waits for its cores, reads, and takes the next; one
+    thread more than cores, so that tokenising goes on while all cores read. The thread that waits
+    for the socket is the one that answers what comes: handing it to another would cost a wake-up.
     """
 
     def __init__(self, *, engine: Engine, connection: Connection, threads: int) -> None:
         self._engine = engine
         self._connection = connection
         self._threads = threads
+        self._next_lock = threading.Lock()
         self._send_lock = threading.Lock()
-        # One tokenised question for each thread: more would only make refusals late.
-        self._units: queue.Queue[_Unit] = queue.Queue(threads)
+        self._units: deque[_Unit] = deque()
         self._cores = Cores(threads)
+        self._ended = threading.Event()
 
     def run(self) -> None:
         """Work until the main process closes the socket."""
-        for number in range(self._threads):
+        for number in range(self._threads + 1):
             threading.Thread(
                 target=self._guarded, args=(self._read_all,), name=f"read-{number}", daemon=True
             ).start()
-        self._guarded(self._receive)
+        self._ended.wait()
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:
             loop()
         except (EOFError, OSError):
-            pass  # the main process has closed the socket: it needs no more answers
+            self._ended.set()  # the main process has closed the socket: it needs no more answers
         except Exception:  # noqa: BLE001  a thread's edge; printed with its traceback
             traceback.print_exc()
             # The other threads may be waiting for this one: end them all, rather than fall silent.
             os._exit(ExitCode.BUG)
 
-    def _receive(self) -> None:
+    def _read_all(self) -> None:
         while True:
-            job = decode_job(self._connection.recv_bytes())
-            progress = _Progress(job, len(job.tasks))
-            for index, task in enumerate(job.tasks):
-                self._units.put(_Unit(progress, index, self._prepare(task)))
+            unit = self._next()
+            prepared = self._prepare(unit.task)
+            with self._cores.take(wanted_by_others=self._more) as alone:
+                begun_at = time.monotonic()
+                outcome = self._read(unit, prepared, alone=alone)
+            self._finish(unit, outcome, begun_at)
+
+    def _next(self) -> _Unit:
+        with self._next_lock:
+            if not self._units:
+                job = decode_job(self._connection.recv_bytes())
+                progress = _Progress(job, len(job.tasks))
+                self._units.extend(_Unit(progress, index) for index in range(len(job.tasks)))
+            return self._units.popleft()
+
+    def _more(self) -> bool:
+        return bool(self._units) or self._connection.poll(0)
 
     def _prepare(self, task: Task) -> Prepared | Outcome:
         try:
@@ -103,23 +122,14 @@ class _Worker:
         except EdgeqaError as error:
             return refused(error.code, str(error))
 
-    def _read_all(self) -> None:
-        while True:
-            unit = self._units.get()
-            with self._cores.take(wanted_by_others=lambda: not self._units.empty()) as alone:
-                begun_at = time.monotonic()
-                outcome = self._read(unit, alone=alone)
-            self._finish(unit, outcome, begun_at)
-
-    def _read(self, unit: _Unit, *, alone: bool) -> Outcome:
-        if isinstance(unit.prepared, Outcome):
-            return unit.prepared
-        job = unit.progress.job
+    def _read(self, unit: _Unit, prepared: Prepared | Outcome, *, alone: bool) -> Outcome:
+        if isinstance(prepared, Outcome):
+            return prepared
         try:
             reading = self._engine.read(
-                unit.prepared,
-                top_k=job.tasks[unit.index].top_k,
-                stop_at=job.stop_at,
+                prepared,
+                top_k=unit.task.top_k,
+                stop_at=unit.progress.job.stop_at,
                 alone=alone,
             )
         except EdgeqaError as error:

@@ -78,7 +78,7 @@ def test_stop_answers_what_was_taken_and_exits_with_0(broker: Broker, tmp_path: 
         assert all(answer["answers"][0]["text"] == ANSWER for answer in answers)
 
 
-def test_questions_of_a_killed_agent_are_answered_once_by_its_next_start(
+def test_questions_of_a_killed_agent_are_answered_by_its_next_start(
     broker: Broker, tmp_path: Path
 ) -> None:
     agent = AgentProcess(broker, tmp_path).start()
@@ -91,15 +91,20 @@ def test_questions_of_a_killed_agent_are_answered_once_by_its_next_start(
         agent.signal(signal.SIGKILL)
         agent.wait()
         wait_until(lambda: not Path(f"/proc/{model_pid}").exists())  # busy, and yet no orphan
-        answered_before = sum(client.count(correlation) for correlation in sent)
+        assert client.count(slow) == 0
+        answered_before = {one for one in sent if client.count(one)}
 
         agent.start()
-        answers = [client.take(correlation) for correlation in sent]
+        answers = {one: client.take(one) for one in sent}
         assert client.take(slow)["status"] == "ok"
-        assert answered_before < len(sent)
-        assert all(answer["answers"][0]["text"] == ANSWER for answer in answers)
+        assert all(answer["answers"][0]["text"] == ANSWER for answer in answers.values())
         time.sleep(0.5)
-        assert all(client.count(correlation) == 1 for correlation in sent)
+        # What was answered behind the slow question could not be acknowledged before it (MQTT 5,
+        # section 4.6), so the broker gave it to the next start as well: QoS 1, the same answer.
+        again = {one for one in sent if client.count(one) != 1}
+        assert again <= answered_before
+        spans = [answer["answers"] for key, answer in client.everything if key in sent]
+        assert all(span == spans[0] for span in spans)
         assert agent.stop() == 0
 
 

@@ -5,7 +5,7 @@ the scale of an activation is that of the whole batch, so an answer would otherw
 else stood in its batch (docs/adr/0004); and memory stays that of one window however long the
 text is.
 
-Thread: `prepare` in one thread at a time, `read` in any number of them, also meanwhile.
+Thread: any; `prepare` and `read` share nothing that changes.
 """
 
 from __future__ import annotations

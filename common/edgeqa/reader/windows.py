@@ -33,7 +33,7 @@ class WindowSizes:
 class Windower:
     """Cuts questions and contexts into windows; owns its tokenizer's truncation state.
 
-    Thread: one at a time (the tokenizer's truncation is set once, encoding itself is reentrant).
+    Thread: any (the tokenizer's truncation is set once, encoding itself is reentrant).
     """
 
     def __init__(self, *, tokenizer: Tokenizer, sizes: WindowSizes) -> None:
