@@ -14,8 +14,8 @@ def test_all_threads_and_one_thread_give_the_same_bits() -> None:
     engine = Engine.load(package, threads=2)
     for check in package.checks():
         [window] = engine.prepare(check.question, check.context).windows
-        wide = engine._infer(engine._wide, window)
-        narrow = engine._infer(engine._narrow, window)
+        wide = engine.logits(window, alone=True)
+        narrow = engine.logits(window, alone=False)
         assert all(np.array_equal(a, b) for a, b in zip(wide, narrow, strict=True))
         prepared = engine.prepare(check.question, check.context)
         assert engine.read(prepared, alone=True).spans == engine.read(prepared, alone=False).spans

@@ -155,7 +155,6 @@ class Engine:
             PayloadError: `expired`, past `stop_at`.
             InferenceError: the model gave NaN or infinity, or onnxruntime failed.
         """
-        session = self._wide if alone else self._narrow
         count = candidates_per_window(top_k)
         readings: list[WindowReading] = []
         seconds = 0.0
@@ -163,7 +162,7 @@ class Engine:
             if stop_at is not None and time.monotonic() > stop_at:
                 raise PayloadError("its deadline passed before it was answered", code="expired")
             begun = time.perf_counter()
-            start, end = self._infer(session, window)
+            start, end = self.logits(window, alone=alone)
             seconds += time.perf_counter() - begun
             readings.append(
                 read_window(
@@ -190,7 +189,13 @@ class Engine:
         }
         return {name: np.array([values[name]], np.int64) for name in self._inputs}
 
-    def _infer(self, session: ort.InferenceSession, window: Encoding) -> tuple[Logits, Logits]:
+    def logits(self, window: Encoding, *, alone: bool = True) -> tuple[Logits, Logits]:
+        """float32[tokens], start and end, of one window.
+
+        Raises:
+            InferenceError: as `read`.
+        """
+        session = self._wide if alone else self._narrow
         try:
             start, end = session.run(OUTPUTS, self.feeds(window))
         except Exception as error:
