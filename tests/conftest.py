@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.broker import Broker, Certificates, make_certificates
+
+# A shell starts its background jobs with SIGINT ignored, and programs inherit that: without this,
+# the tests of Ctrl-C would fail in such a job.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 StartBroker = Callable[..., Broker]
 
