@@ -22,9 +22,9 @@ from edgeqa.errors import EdgeqaError
 from edgeqa_agent.jobs import Done, Job, Outcome, Ready, Task, refused
 from edgeqa_agent.model_process import ModelProcess
 
-# Beyond one question for each thread of the model: one tokenised, one in the socket, so that it
+# Beyond one question for each core of the model: one tokenised, two in the socket, so that it
 # never waits for us.
-SPARE = 2
+SPARE = 3
 # Deaths over one question before it is refused as poisonous.
 MAX_ATTEMPTS = 2
 # A model that dies so often within the time is not going to serve.

@@ -75,6 +75,7 @@ class _Worker:
         self._next_lock = threading.Lock()
         self._send_lock = threading.Lock()
         self._units: deque[_Unit] = deque()
+        self._in_hand = 0  # questions that a thread has taken and not finished
         self._cores = Cores(threads)
         self._ended = threading.Event()
 
@@ -100,7 +101,7 @@ class _Worker:
         while True:
             unit = self._next()
             prepared = self._prepare(unit.task)
-            with self._cores.take(wanted_by_others=self._more) as alone:
+            with self._cores.take(wanted_by_others=self._others) as alone:
                 begun_at = time.monotonic()
                 outcome = self._read(unit, prepared, alone=alone)
             self._finish(unit, outcome, begun_at)
@@ -111,10 +112,12 @@ class _Worker:
                 job = decode_job(self._connection.recv_bytes())
                 progress = _Progress(job, len(job.tasks))
                 self._units.extend(_Unit(progress, index) for index in range(len(job.tasks)))
+            with self._send_lock:
+                self._in_hand += 1
             return self._units.popleft()
 
-    def _more(self) -> bool:
-        return bool(self._units) or self._connection.poll(0)
+    def _others(self) -> bool:
+        return self._in_hand > 1 or bool(self._units) or self._connection.poll(0)
 
     def _prepare(self, task: Task) -> Prepared | Outcome:
         try:
@@ -144,6 +147,7 @@ class _Worker:
     def _finish(self, unit: _Unit, outcome: Outcome, begun_at: float) -> None:
         progress = unit.progress
         with self._send_lock:
+            self._in_hand -= 1
             progress.outcomes[unit.index] = outcome
             progress.begun_at = progress.begun_at or begun_at
             progress.open -= 1
