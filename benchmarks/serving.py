@@ -49,10 +49,10 @@ def main(
     ] = None,
     package: Annotated[Path | None, typer.Option(help="The default package if not said.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Of one inference; repeatable.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each side.")] = 9,
-    round_s: Annotated[float, typer.Option(min=0.5, help="Length of a turn.")] = 4.0,
-    latency_questions: Annotated[int, typer.Option(min=100)] = 2000,
-    starts: Annotated[int, typer.Option(min=1)] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each side.")] = 25,
+    round_s: Annotated[float, typer.Option(min=0.5, help="Length of a turn.")] = 1.5,
+    latency_questions: Annotated[int, typer.Option(min=100)] = 1000,
+    starts: Annotated[int, typer.Option(min=1)] = 3,
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("bench-out"),
 ) -> None:
     """Measure, print a table, and write serving.json and serving.md."""
