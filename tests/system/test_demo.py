@@ -1,0 +1,19 @@
+"""`make demo` without its installation: everything that it shows must be seen to work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+
+def test_demo_sees_everything_work_and_ends_with_0() -> None:
+    command = [sys.executable, "-m", "edgeqa.cli", "demo", "--once"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "FAILED" not in result.stdout
+    assert "mosquitto_rr" in result.stdout
