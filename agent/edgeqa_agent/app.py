@@ -19,7 +19,7 @@ from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.broker import resolve_broker
+from edgeqa.broker import Broker, resolve_broker
 from edgeqa.manifest import Package, open_package
 from edgeqa.messages import Status
 from edgeqa.mqtt import Limits, MqttLink
@@ -69,12 +69,14 @@ class Agent:
             ModelGivenUpError: the model served and then died too often.
         """
         with _signals(self.request_stop):
-            resolve_broker(self._settings)  # a wrong setting ends us before a model is loaded
+            broker = resolve_broker(
+                self._settings
+            )  # a wrong setting ends us before the model loads
             package = open_package(self._settings.resolved_package())
             dispatcher = self._dispatcher(package)
             try:
                 ready = dispatcher.start()
-                parts = self._wire(package, dispatcher, ready)
+                parts = self._wire(broker, package, dispatcher, ready)
                 parts.link.start()
                 self._serve(parts)
             finally:
@@ -100,7 +102,9 @@ class Agent:
             log=self._log,
         )
 
-    def _wire(self, package: Package, dispatcher: Dispatcher, ready: Ready) -> _Wired:
+    def _wire(
+        self, broker: Broker, package: Package, dispatcher: Dispatcher, ready: Ready
+    ) -> _Wired:
         settings, topics = self._settings, self._topics
 
         # The link needs the router's handlers and the router needs the link: the handlers look
@@ -125,7 +129,7 @@ class Agent:
 
         open_questions = settings.queue_size + _REFUSAL_ROOM
         link = MqttLink(
-            broker=resolve_broker(settings),
+            broker=broker,
             client_id=f"edgeqa-agent-{settings.device}",
             subscriptions=[
                 Subscription(topics.all_contexts, on_context),

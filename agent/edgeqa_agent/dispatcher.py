@@ -14,13 +14,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.errors import EdgeqaError
-from edgeqa_agent.jobs import Done, Job, Outcome, Ready, Task, refused
+from edgeqa_agent.jobs import Done, Job, Outcome, Ready, refused
 from edgeqa_agent.model_process import ModelProcess
+from edgeqa_agent.request import Request
 
 # Beyond one question for each core of the model: one tokenised, two in the socket, so that it
 # never waits for us.
@@ -44,27 +44,6 @@ class ModelGivenUpError(EdgeqaError):
     """A model that loads and answers its checks dies again and again; a restart may help."""
 
     code = "model_given_up"
-
-
-@dataclass(slots=True)
-class Request:
-    """The questions of one message on their way through the agent.
-
-    Attributes:
-        tasks: the questions, their texts at hand.
-        stop_at: `time.monotonic()` after which nobody wants the answer.
-        complete: called once, with one outcome per task and when inference began.
-    """
-
-    tasks: list[Task]
-    stop_at: float | None
-    complete: Callable[[list[Outcome], float], None]
-    attempts: int = field(default=0)
-
-    @property
-    def size(self) -> int:
-        """Characters in it."""
-        return sum(len(task.question) + len(task.context) for task in self.tasks)
 
 
 class Dispatcher:
@@ -271,6 +250,9 @@ class Dispatcher:
                 since = self._oldest_since if self._running else None
             if process is None:
                 self._replace()
+            elif process.ended:
+                # It died between being proven and becoming ours, when `_on_exit` did not know it.
+                self._on_exit(process)
             elif since is not None and time.monotonic() - since > self._inference_timeout_s:
                 self._log.error("model_process_hangs", pid=process.pid)
                 process.kill()

@@ -56,6 +56,11 @@ class ModelProcess:
         """Process id; 0 before `start`."""
         return self._process.pid if self._process else 0
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process has run and is no more."""
+        return self._process is not None and self._process.poll() is not None
+
     def start(self, *, timeout_s: float) -> Ready:
         """Start the process and wait until its model is loaded and proven.
 

@@ -24,11 +24,11 @@ from edgeqa.messages import Ask
 from edgeqa.packets import Delivered, Delivery, Outgoing
 from edgeqa.topics import DeviceTopics, check_response_topic
 from edgeqa_agent.contexts import Contexts
-from edgeqa_agent.dispatcher import Request
 from edgeqa_agent.intake import Intake, id_in, stop_at
 from edgeqa_agent.jobs import Outcome, Task
 from edgeqa_agent.ledger import Entry, Ledger, Progress, key_of
 from edgeqa_agent.replies import Asked, Replies, ReplyTo
+from edgeqa_agent.request import Request
 
 # After the first subscription the broker sends the retained texts; a question that names one may
 # overtake them, so an unknown text is waited for this long. Generous for a local broker; a question

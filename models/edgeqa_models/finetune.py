@@ -45,7 +45,7 @@ class FinetuneOptions:
         learning_rate: peak, reached after `warmup` and then falling linearly to 0.
         warmup: share of all steps.
         dropout: of the hidden states; attention dropout is always off, which lets torch use its
-            fused attention (1.6 times quicker per step on a CPU) and costs nothing in one epoch.
+            fused attention, much the quicker on a CPU.
         sizes: window sizes in training.
         features: how rows are made.
         save_steps: steps between checkpoints.

@@ -19,11 +19,11 @@ from edgeqa.messages import ModelRef
 from edgeqa.packets import Delivered, Delivery, Outgoing
 from edgeqa.topics import DeviceTopics
 from edgeqa_agent.contexts import Contexts
-from edgeqa_agent.dispatcher import Request
 from edgeqa_agent.intake import Intake, QuestionLimits
 from edgeqa_agent.jobs import Outcome
 from edgeqa_agent.ledger import Ledger
 from edgeqa_agent.replies import Replies
+from edgeqa_agent.request import Request
 from edgeqa_agent.router import Router
 
 ANSWERED = Outcome([("x", 0, 1, 0.5)], 0.1, 1, 3.0)
