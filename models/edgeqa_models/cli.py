@@ -1,7 +1,8 @@
 """`edgeqa models …`: the sub-commands of the model workshop.
 
 Each command imports what it needs when it runs: torch and transformers take seconds, `--help`
-must not. Commands that measure and package are in `cli_package`.
+must not. Commands that measure are in `cli_evaluate`,
+those that package in `cli_package`.
 """
 
 # ruff: noqa: PLC0415  imports inside commands, see above
@@ -13,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from edgeqa_models import cli_package
+from edgeqa_models import cli_evaluate, cli_package
 
 app = typer.Typer(
     help="Make model packages: fine-tune, export, quantise, evaluate, package.",
@@ -131,5 +132,5 @@ def quantise(
     typer.echo(f"int8 draft: {output} ({size:,} bytes)")
 
 
-for command in (cli_package.evaluate, cli_package.check, cli_package.package):
+for command in (cli_evaluate.evaluate, cli_package.check, cli_package.package):
     app.command()(command)
