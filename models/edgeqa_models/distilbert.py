@@ -1,4 +1,4 @@
-"""DistilBERT seen as a BERT, for export.
+"""DistilBERT seen as a BERT, for export and for students made of their teachers.
 
 DistilBERT is BERT without token types and pooler (Sanh et al. 2019), so its weights under BERT's
 names and a row of zeros for the token type compute the same function. onnxruntime's attention
@@ -15,8 +15,8 @@ import torch
 import transformers
 
 _RENAMED = (
-    ("distilbert.transformer.layer", "bert.encoder.layer"),
-    ("distilbert.embeddings", "bert.embeddings"),
+    ("distilbert.", "bert."),
+    ("transformer.layer", "encoder.layer"),
     ("attention.q_lin", "attention.self.query"),
     ("attention.k_lin", "attention.self.key"),
     ("attention.v_lin", "attention.self.value"),
@@ -44,14 +44,15 @@ def as_bert(model: Any) -> Any:
             attn_implementation="eager",
         )
     )
-    weights = {_renamed(name): weight for name, weight in model.state_dict().items()}
+    weights = {berts_name(name): weight for name, weight in model.state_dict().items()}
     types = "bert.embeddings.token_type_embeddings.weight"
     weights[types] = torch.zeros_like(bert.state_dict()[types])
     bert.load_state_dict(weights, strict=True)
     return bert.eval()
 
 
-def _renamed(name: str) -> str:
+def berts_name(name: str) -> str:
+    """What BERT calls the weight that DistilBERT calls `name`, prefix of the model or not."""
     for ours, berts in _RENAMED:
         name = name.replace(ours, berts)
     return re.sub(r"(layer\.\d+\.)output_layer_norm", r"\1output.LayerNorm", name)
