@@ -10,12 +10,13 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from tokenizers import Encoding
+import datasets
+from tokenizers import Encoding, Tokenizer
 
 from edgeqa.errors import PayloadError
-from edgeqa.reader.windows import CONTEXT, Windower
+from edgeqa.reader.windows import CONTEXT, Windower, WindowSizes
 from edgeqa.squad import Example, Gold
 
 
@@ -45,6 +46,25 @@ class FeatureOptions:
     empty_windows: int = 1
     mismatched: float = 0.05
     seed: int = 0
+
+
+def sampled(examples: Sequence[Example], limit: int, seed: int) -> Sequence[Example]:
+    """At most `limit` of the questions (0: all of them), drawn by `seed`."""
+    if not limit:
+        return examples
+    draw = random.Random(seed)  # noqa: S311  a reproducible draw, not a secret
+    return draw.sample(examples, min(limit, len(examples)))
+
+
+def make_rows(
+    examples: Sequence[Example], tokenizer: Any, sizes: WindowSizes, options: FeatureOptions
+) -> datasets.Dataset:
+    """The features as a data set with a column `length`, by which batches are grouped."""
+    # A copy: cutting windows leaves truncation set, which has no place in the saved tokenizer.
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    windower = Windower(tokenizer=copy, sizes=sizes)
+    rows = datasets.Dataset.from_list(list(make_features(examples, windower, options)))
+    return rows.add_column("length", [len(ids) for ids in rows["input_ids"]])
 
 
 def make_features(

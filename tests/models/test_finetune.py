@@ -16,9 +16,12 @@ from edgeqa.errors import ConfigError, ModelLoadError
 from edgeqa.reader.windows import WindowSizes
 from edgeqa_models.data import load_examples
 from edgeqa_models.finetune import FinetuneOptions, finetune
+from edgeqa_models.training import Schedule
 
 OPTIONS = FinetuneOptions(
-    epochs=1.0, batch_size=4, sizes=WindowSizes(64, 8, 16), save_steps=100, max_examples=16
+    schedule=Schedule(epochs=1.0, batch_size=4, save_steps=100),
+    sizes=WindowSizes(64, 8, 16),
+    max_examples=16,
 )
 
 
