@@ -25,7 +25,7 @@ from rich.progress import track
 from edgeqa.reader.engine import Engine, Reading
 from edgeqa.squad import Example, best, exact, f1, read_squad
 from edgeqa_models.draft import SERVED, open_measurable
-from edgeqa_models.evaluate import draw
+from edgeqa_models.sample import draw
 
 # Scores are probabilities in float32, summed over spans; below this two answers are equally good
 # to both implementations and the order of summation decides.

@@ -11,8 +11,9 @@ import typer
 
 if TYPE_CHECKING:
     from edgeqa.reader.engine import Engine
-    from edgeqa.squad import Example
-    from edgeqa_models.evaluate import Report, Tally
+    from edgeqa_models.evaluate import Tally
+    from edgeqa_models.report import Report
+    from edgeqa_models.sample import Sample
 
 _INTERRUPTED = 130
 
@@ -38,42 +39,26 @@ def evaluate(
     Ctrl-C prints what is known so far and exits with 130.
     """
     from edgeqa.files import write_atomic
-    from edgeqa_models.data import load_examples
+    from edgeqa.squad_v2 import EVEN
     from edgeqa_models.draft import open_measurable
-    from edgeqa_models.evaluate import Report, draw, fingerprint, machine
+    from edgeqa_models.evaluate import report_on
+    from edgeqa_models.peak_memory import peak_memory
+    from edgeqa_models.sample import take_sample
 
-    everything = load_examples([data], split=split)
-    examples = draw(everything, limit, seed)
+    sample = take_sample(data, split=split, name=name, limit=limit, seed=seed)
     opened = open_measurable(model, threads=threads)
-    tally = _with_bar(opened.engine, examples)
-    title = name or Path(data).name.removesuffix(".json")
-    if len(examples) < len(everything):
-        title = f"{title} ({len(examples)} of {len(everything)} questions, seed {seed})"
-    result = Report(
-        schema=1,
-        dataset=title,
-        fingerprint=fingerprint(data, everything),
-        precision=opened.precision,
-        model_sha256=opened.model_sha256,
-        complete=tally.questions == len(examples),
-        questions=tally.questions,
-        refused=tally.refused,
-        exact_match=tally.exact_match,
-        f1=tally.f1,
-        seconds=sum(tally.times_ms) / 1000,
-        p50_ms=tally.percentile_ms(0.5),
-        p95_ms=tally.percentile_ms(0.95),
-        machine=machine(),
-        threads=threads,
-    )
-    _print(result, len(examples))
+    memory = peak_memory(model, sample.examples, threads=threads)
+    threshold = EVEN if sample.task == "squad_v2" else None
+    tally = _with_bar(opened.engine, sample, threshold)
+    result = report_on(tally, opened, sample, threads=threads, peak_memory_bytes=memory)
+    _print(result, len(sample.examples))
     if report is not None:
         write_atomic(report, (result.model_dump_json(by_alias=True, indent=2) + "\n").encode())
     if not result.complete:
         raise typer.Exit(_INTERRUPTED)
 
 
-def _with_bar(engine: Engine, examples: list[Example]) -> Tally:
+def _with_bar(engine: Engine, sample: Sample, threshold: float | None) -> Tally:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -93,13 +78,13 @@ def _with_bar(engine: Engine, examples: list[Example]) -> Tally:
         console=Console(stderr=True),
     )
     with bar:
-        task = bar.add_task("EM -- F1 --", total=len(examples))
+        task = bar.add_task("EM -- F1 --", total=len(sample.examples))
 
         def show(tally: Tally) -> None:
             text = f"EM {tally.exact_match:.2f} F1 {tally.f1:.2f}"
             bar.update(task, completed=tally.questions, description=text)
 
-        return run(engine, examples, show)
+        return run(engine, sample.examples, show, null_threshold=threshold)
 
 
 def _print(result: Report, wanted: int) -> None:

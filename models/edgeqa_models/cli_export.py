@@ -34,8 +34,8 @@ def export(
     """
     from edgeqa_models.checks import SHIPPED, read_checks
     from edgeqa_models.data import load_examples
-    from edgeqa_models.evaluate import draw
     from edgeqa_models.export import export as run
+    from edgeqa_models.sample import draw
 
     questions = [(check.question, check.context) for check in read_checks(SHIPPED)]
     if data:

@@ -61,9 +61,9 @@ def package(
     Exit code 6 if quantisation lost too much or a check question is not answered.
     """
     from edgeqa_models.checks import SHIPPED, read_checks
-    from edgeqa_models.evaluate import read_report
     from edgeqa_models.package import Evidence, Label, read_training
     from edgeqa_models.package import package as run
+    from edgeqa_models.report import read_report
 
     own = read_report(report)
     made = run(

@@ -49,6 +49,7 @@ class Measurable:
     engine: Engine
     precision: str
     model_sha256: str
+    model_bytes: int
 
 
 def write_draft(folder: Path, draft: Draft) -> None:
@@ -92,8 +93,9 @@ def open_measurable(folder: Path, *, threads: int) -> Measurable:
     if (folder / MANIFEST_FILE).exists():
         package = open_package(folder)
         manifest = package.manifest
-        digest = manifest.files[MODEL_FILE].sha256
-        return Measurable(Engine.load(package, threads=threads), manifest.precision, digest)
+        graph = manifest.files[MODEL_FILE]
+        engine = Engine.load(package, threads=threads)
+        return Measurable(engine, manifest.precision, graph.sha256, graph.bytes)
     draft = read_draft(folder)
     engine = Engine.load_files(
         model=folder / MODEL_FILE,
@@ -102,4 +104,6 @@ def open_measurable(folder: Path, *, threads: int) -> Measurable:
         sizes=draft.sizes,
         threads=threads,
     )
-    return Measurable(engine, draft.precision, sha256_hex(folder / MODEL_FILE))
+    graph_path = folder / MODEL_FILE
+    size = graph_path.stat().st_size
+    return Measurable(engine, draft.precision, sha256_hex(graph_path), size)

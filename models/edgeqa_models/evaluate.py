@@ -1,94 +1,79 @@
 """Evaluate: EM, F1 and latency of a model, measured with the reader that serves on the device.
 
-The report of an evaluation is what `package` takes as evidence: it names the data by its SHA-256
-and the model by that of its graph.
+Every question is asked once, after one that is not counted: a model process too answers its check
+questions before it serves. The result is a `Report`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import platform
-import random
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Literal
+from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from edgeqa.errors import DataError, PayloadError
-from edgeqa.manifest import Baseline, Measured
+from edgeqa.errors import PayloadError
 from edgeqa.reader.engine import Engine
-from edgeqa.squad import Example, best, exact, f1
+from edgeqa.squad import Example
+from edgeqa.squad_v2 import Verdict, judge, null_score
+from edgeqa_models.draft import Measurable
+from edgeqa_models.report import Report, Slice, machine
+from edgeqa_models.sample import Sample
+from edgeqa_models.significance import bootstrap_interval
 
 Progress = Callable[["Tally"], None]
 
 
-class Report(BaseModel):
-    """The result of an evaluation, as its JSON file holds it.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the reader gave for one question, before any threshold.
 
     Attributes:
-        complete: false where Ctrl-C stopped it; such a report is no evidence.
-        refused: questions that the reader does not take (too long), scored as wrong.
-        p50_ms: of the whole answer to a question: tokenising, all windows, decoding.
+        span: its best span; empty where it refused the question.
+        score: of the span, a probability but for spans of equal text, which add up.
+        no_answer_score: probability that no window holds an answer.
+        milliseconds: tokenising, all windows, decoding.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    example: Example
+    span: str
+    score: float
+    no_answer_score: float
+    milliseconds: float
+    refused: bool = False
 
-    schema_version: Literal[1] = Field(default=1, alias="schema")
-    dataset: str
-    fingerprint: str
-    precision: str
-    model_sha256: str
-    complete: bool
-    questions: int = Field(ge=0)
-    refused: int = Field(ge=0)
-    exact_match: float
-    f1: float
-    seconds: float
-    p50_ms: float
-    p95_ms: float
-    machine: str
-    threads: int
-
-    def measured(self) -> Measured:
-        """The scores, for a manifest."""
-        return Measured(
-            dataset=self.dataset,
-            fingerprint=self.fingerprint,
-            precision=self.precision,
-            questions=self.questions,
-            exact_match=round(self.exact_match, 2),
-            f1=round(self.f1, 2),
-        )
-
-    def baseline(self) -> Baseline:
-        """The latency, for a manifest."""
-        return Baseline(
-            machine=self.machine,
-            threads=self.threads,
-            questions=self.questions,
-            p50_ms=round(self.p50_ms, 2),
-            p95_ms=round(self.p95_ms, 2),
-        )
+    @property
+    def null_score(self) -> float:
+        """See `squad_v2.null_score`."""
+        return null_score(self.score, self.no_answer_score)
 
 
 class Tally:
-    """Running sums of an evaluation; complete when it has seen all questions."""
+    """Answers of an evaluation and their sums; complete when it has seen all questions.
 
-    def __init__(self, expected: int) -> None:
+    Args:
+        expected: questions to come.
+        null_threshold: of SQuAD v2.0; None scores as v1.1 does.
+    """
+
+    def __init__(self, expected: int, null_threshold: float | None = None) -> None:
         self.expected = expected
-        self.refused = 0
+        self.null_threshold = null_threshold
+        self.asked: list[Asked] = []
+        self.verdicts: list[Verdict] = []
         self.times_ms: list[float] = []
+        self.refused = 0
         self._exact = 0.0
         self._f1 = 0.0
 
-    def add(self, example: Example, answer: str, milliseconds: float) -> None:
-        """Count one answered question."""
-        self.times_ms.append(milliseconds)
-        self._exact += best(exact, example.answers, answer)
-        self._f1 += best(f1, example.answers, answer)
+    def add(self, asked: Asked) -> None:
+        """Count one question."""
+        verdict = judge(asked.example, asked.span, asked.null_score, self.null_threshold)
+        self.asked.append(asked)
+        self.verdicts.append(verdict)
+        self.times_ms.append(asked.milliseconds)
+        self.refused += asked.refused
+        self._exact += verdict.exact_match
+        self._f1 += verdict.f1
 
     @property
     def questions(self) -> int:
@@ -110,70 +95,85 @@ class Tally:
         ordered = sorted(self.times_ms) or [0.0]
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
+    def part(self, *, answerable: bool) -> Slice | None:
+        """Scores of the questions with, or without, an answer; None if there are none."""
+        pairs = zip(self.asked, self.verdicts, strict=True)
+        kept = [v for asked, v in pairs if bool(asked.example.answers) == answerable]
+        if not kept:
+            return None
+        return Slice(
+            questions=len(kept),
+            exact_match=100 * sum(verdict.exact_match for verdict in kept) / len(kept),
+            f1=100 * sum(verdict.f1 for verdict in kept) / len(kept),
+        )
 
-def evaluate(engine: Engine, examples: Sequence[Example], on_progress: Progress) -> Tally:
-    """Ask every question once; Ctrl-C ends it early with what is known so far."""
-    tally = Tally(len(examples))
+
+def ask(engine: Engine, example: Example) -> Asked:
+    """Ask one question and take its time."""
+    begun = time.perf_counter()
     try:
+        reading = engine.answer(example.question, example.context)
+    except PayloadError:
+        return Asked(example, "", 0.0, 1.0, 1000 * (time.perf_counter() - begun), refused=True)
+    milliseconds = 1000 * (time.perf_counter() - begun)
+    if not reading.spans:
+        return Asked(example, "", 0.0, reading.no_answer_score, milliseconds)
+    span = reading.spans[0]
+    return Asked(example, span.text, span.score, reading.no_answer_score, milliseconds)
+
+
+def evaluate(
+    engine: Engine,
+    examples: Sequence[Example],
+    on_progress: Progress,
+    *,
+    null_threshold: float | None = None,
+) -> Tally:
+    """Ask every question once; Ctrl-C ends it early with what is known so far."""
+    tally = Tally(len(examples), null_threshold)
+    try:
+        for example in examples[:1]:
+            ask(engine, example)
         for example in examples:
-            begun = time.perf_counter()
-            try:
-                spans = engine.answer(example.question, example.context).spans
-                answer = spans[0].text if spans else ""
-            except PayloadError:
-                tally.refused += 1
-                answer = ""
-            tally.add(example, answer, 1000 * (time.perf_counter() - begun))
+            tally.add(ask(engine, example))
             on_progress(tally)
     except KeyboardInterrupt:
         pass  # the tally says that it is not complete
     return tally
 
 
-def draw(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
-    """All of them, or a repeatable sample of `limit`."""
-    if not limit or limit >= len(examples):
-        return list(examples)
-    return random.Random(seed).sample(examples, limit)  # noqa: S311  a sample, not a secret
-
-
-def fingerprint(source: str, examples: Sequence[Example]) -> str:
-    """SHA-256 of a data file; of the questions themselves where the source is no single file."""
-    path = Path(source)
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(repr(example).encode())
-    return digest.hexdigest()
-
-
-def machine() -> str:
-    """This machine, as a baseline names it: architecture and processor."""
-    model = ""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("model name", "Model")):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass  # not Linux: the architecture alone
-    return f"{platform.machine()} {model}".strip()
-
-
-def read_report(path: Path) -> Report:
-    """Read a report file.
-
-    Raises:
-        DataError: it cannot be read or is not a report.
-    """
-    try:
-        return Report.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "report"
-        raise DataError(
-            f"{path}: not a report of `edgeqa models evaluate`: {where}: {first['msg']}"
-        ) from error
+def report_on(
+    tally: Tally, model: Measurable, sample: Sample, *, threads: int, peak_memory_bytes: int
+) -> Report:
+    """The report of what was counted."""
+    seconds = sum(tally.times_ms) / 1000
+    v2 = tally.null_threshold is not None
+    exact_low, exact_high = bootstrap_interval([v.exact_match for v in tally.verdicts])
+    f1_low, f1_high = bootstrap_interval([v.f1 for v in tally.verdicts])
+    return Report(
+        schema=2,
+        dataset=sample.dataset,
+        fingerprint=sample.fingerprint,
+        task="squad_v2" if v2 else "squad_v1",
+        null_threshold=tally.null_threshold,
+        precision=model.precision,
+        model_sha256=model.model_sha256,
+        model_bytes=model.model_bytes,
+        complete=tally.questions == tally.expected,
+        questions=tally.questions,
+        refused=tally.refused,
+        exact_match=tally.exact_match,
+        f1=tally.f1,
+        exact_match_interval=(100 * exact_low, 100 * exact_high),
+        f1_interval=(100 * f1_low, 100 * f1_high),
+        has_answer=tally.part(answerable=True) if v2 else None,
+        no_answer=tally.part(answerable=False) if v2 else None,
+        seconds=seconds,
+        questions_per_s=tally.questions / seconds if seconds else 0.0,
+        p50_ms=tally.percentile_ms(0.5),
+        p95_ms=tally.percentile_ms(0.95),
+        p99_ms=tally.percentile_ms(0.99),
+        peak_memory_bytes=peak_memory_bytes,
+        machine=machine(),
+        threads=threads,
+    )

@@ -31,8 +31,8 @@ from edgeqa.manifest import (
 from edgeqa.reader.engine import Engine, prove
 from edgeqa_models.checks import run_checks
 from edgeqa_models.draft import Draft, read_draft
-from edgeqa_models.evaluate import Report
 from edgeqa_models.folders import new_folder
+from edgeqa_models.report import Report
 
 MAX_F1_LOSS = 0.5  # of int8 against fp32, in points; what the project promises
 

@@ -9,15 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.tiny import questions, save_squad
 
 from edgeqa.manifest import open_package
-from edgeqa_models.data import load_examples
 from edgeqa_models.draft import open_measurable
-from edgeqa_models.evaluate import Tally, draw, evaluate, fingerprint, read_report
+from edgeqa_models.report import read_report
 
 
 def edgeqa(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -131,39 +129,3 @@ def test_ctrl_c_prints_what_is_known_so_far(int8: Path, tmp_path: Path) -> None:
     report = read_report(tmp_path / "r.json")
     assert not report.complete
     assert 0 < report.questions < 40_000
-
-
-def test_an_evaluation_scores_every_question(int8: Path, squad_file: Path) -> None:
-    examples = load_examples([str(squad_file)], split="train")
-    seen: list[int] = []
-    engine = open_measurable(int8, threads=1).engine
-    tally = evaluate(engine, examples, lambda now: seen.append(now.questions))
-    assert seen == list(range(1, 25))
-    assert tally.questions == 24
-    assert 0 <= tally.exact_match <= tally.f1 <= 100
-    assert 0 < tally.percentile_ms(0.5) <= tally.percentile_ms(0.95) <= max(tally.times_ms)
-
-
-def test_questions_that_the_reader_refuses_count_as_wrong(int8: Path, squad_file: Path) -> None:
-    [example] = load_examples([str(squad_file)], split="train")[:1]
-    from dataclasses import replace
-
-    long = replace(example, question="what " * 100)
-    engine = open_measurable(int8, threads=1).engine
-    tally = evaluate(engine, [long], lambda _: None)
-    assert (tally.refused, tally.questions, tally.f1) == (1, 1, 0.0)
-
-
-def test_percentiles_are_nearest_rank() -> None:
-    tally = Tally(100)
-    tally.times_ms.extend(float(value) for value in range(100, 0, -1))
-    assert (tally.percentile_ms(0.5), tally.percentile_ms(0.95)) == (50.0, 95.0)
-    assert Tally(0).percentile_ms(0.5) == 0.0
-
-
-def test_samples_and_fingerprints_repeat(squad_file: Path) -> None:
-    examples = load_examples([str(squad_file)], split="train")
-    assert draw(examples, 5, 1) == draw(examples, 5, 1) != draw(examples, 5, 2)
-    assert draw(examples, 0, 1) == draw(examples, 99, 1) == examples
-    arguments: list[Any] = [str(squad_file), str(squad_file.parent)]
-    assert len({fingerprint(source, examples) for source in arguments}) == 2

@@ -21,28 +21,35 @@ from edgeqa.manifest import Check, Training, open_package
 from edgeqa.reader.engine import Engine, prove
 from edgeqa_models.checks import SHIPPED, read_checks, run_checks
 from edgeqa_models.draft import open_measurable
-from edgeqa_models.evaluate import Report, read_report
 from edgeqa_models.folders import new_folder
 from edgeqa_models.package import Evidence, Label, package, read_training
+from edgeqa_models.report import Report, read_report
 
 TRAINING = Training(base="b", base_licence="Apache-2.0", data=[], recipe={"seed": 1})
 
 
 def report(precision: str, model: Path, f1: float = 80.0) -> Report:
     return Report(
-        schema=1,
+        schema=2,
         dataset="tiny",
         fingerprint="0" * 64,
+        task="squad_v1",
         precision=precision,
         model_sha256=sha256_hex(model / "model.onnx"),
+        model_bytes=(model / "model.onnx").stat().st_size,
         complete=True,
         questions=24,
         refused=0,
         exact_match=70.0,
         f1=f1,
+        exact_match_interval=(50.0, 90.0),
+        f1_interval=(f1 - 10, f1 + 10),
         seconds=1.0,
+        questions_per_s=24.0,
         p50_ms=1.5,
         p95_ms=2.5,
+        p99_ms=3.5,
+        peak_memory_bytes=1 << 20,
         machine="test",
         threads=1,
     )
