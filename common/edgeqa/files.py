@@ -10,7 +10,10 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from edgeqa.errors import VerificationError
 
 _BLOCK_BYTES = 1 << 20
 
@@ -21,20 +24,19 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     Raises:
         OSError: the disk is full or the folder not writable; `path` is as it was.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
+    _write(path, [content], mode)
+
+
+def copy_atomic(source: Path, path: Path, *, sha256: str, mode: int = 0o644) -> None:
+    """Copy a file as `write_atomic` writes one, block by block, if its bytes are the expected ones.
+
+    The digest is taken of what is written, so a source that changes meanwhile is noticed.
+
+    Raises:
+        OSError: `source` cannot be read or `path` not be written; `path` is as it was.
+        VerificationError: `digest_mismatch`, the bytes are others; `path` is as it was.
+    """
+    _write(path, _verified(source, sha256), mode)
 
 
 def sync_folder(folder: Path) -> None:
@@ -57,3 +59,34 @@ def sha256_hex(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _write(path: Path, blocks: Iterable[bytes], mode: int) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for block in blocks:
+                file.write(block)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def _verified(source: Path, sha256: str) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            yield block
+    if digest.hexdigest() != sha256:
+        raise VerificationError(
+            f"{source}: its SHA-256 is not the expected one; it was changed",
+            code="digest_mismatch",
+        )
