@@ -54,17 +54,17 @@ def read_squad(path: Path) -> list[Example]:
     """Read a file in SQuAD v1.1 or v2.0 JSON format, checking every answer against its context.
 
     Raises:
-        DataError: the file is not there, not SQuAD JSON, empty, or has an answer that does not
-            stand where it says.
+        DataError: the file is not there, not SQuAD JSON, empty, or contradicts itself: an answer
+            that does not stand where it says, or a question said to be impossible that has one.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON: {error}") from error
     try:
-        examples = list(_examples(document))
+        examples = list(_examples(document, str(path)))
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not in SQuAD format ({type(error).__name__}: {error})") from error
     if not examples:
@@ -74,10 +74,17 @@ def read_squad(path: Path) -> list[Example]:
     return examples
 
 
-def _examples(document: dict[str, Any]) -> Iterator[Example]:
+def _examples(document: dict[str, Any], source: str) -> Iterator[Example]:
     for article in document["data"]:
         for paragraph in article["paragraphs"]:
             for qa in paragraph["qas"]:
+                # SQuAD v2.0 says it twice: `is_impossible`, and no answers.
+                if qa.get("is_impossible", not qa["answers"]) != (not qa["answers"]):
+                    raise DataError(
+                        f"{source}: question {str(qa['id'])!r}: `is_impossible` is "
+                        f"{json.dumps(qa['is_impossible'])}, but it has {len(qa['answers'])} "
+                        "answer(s)"
+                    )
                 yield Example(
                     id=str(qa["id"]),
                     title=str(article.get("title", "")),
@@ -93,12 +100,22 @@ def check_offsets(example: Example, source: str) -> None:
     Raises:
         DataError: naming the source, the question and the offset.
     """
+    if not (isinstance(example.question, str) and isinstance(example.context, str)):
+        raise DataError(f"{source}: question {example.id!r}: question or context is not a text")
     for gold in example.answers:
-        if not gold.text or not example.context.startswith(gold.text, gold.start):
+        if not _stands(gold, example.context):
             raise DataError(
                 f"{source}: question {example.id!r}: answer {gold.text!r} does not stand at "
                 f"character {gold.start} of its context"
             )
+
+
+def _stands(gold: Gold, context: str) -> bool:
+    # The fields come from a file, so their types are not known. A negative offset would count from
+    # the end, as Python's own do.
+    if not isinstance(gold.text, str) or type(gold.start) is not int or gold.start < 0:
+        return False
+    return bool(gold.text) and context.startswith(gold.text, gold.start)
 
 
 def normalise(text: str) -> str:

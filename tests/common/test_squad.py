@@ -119,13 +119,17 @@ def test_a_file_is_read_with_its_offsets(tmp_path: Path) -> None:
         b'{"data": [{"paragraphs": [{"qas": [{}]}]}]}',
         json.dumps(document(start=5)).encode(),
         json.dumps(document(start=-1)).encode(),
+        json.dumps(document(start=-10)).encode(),
+        json.dumps(document(start=True)).encode(),
+        json.dumps(document()).replace('"the fan', '7, "x": "').encode(),
         json.dumps(document(start=10_000)).encode(),
         json.dumps(document(answer="")).encode(),
         json.dumps(document()).replace("4", '"4"').encode(),
     ],
     ids=[
         *["empty", "truncated", "not-utf8", "list", "null", "no-list", "no-questions", "no-fields"],
-        *["wrong-offset", "negative-offset", "offset-behind-end", "empty-answer", "text-offset"],
+        *["wrong-offset", "negative-offset", "offset-from-end", "true-as-offset"],
+        *["context-no-text", "offset-behind-end", "empty-answer", "text-offset"],
     ],
 )
 def test_bad_data_is_one_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
@@ -134,6 +138,26 @@ def test_bad_data_is_one_error_that_names_the_file(tmp_path: Path, content: byte
     with pytest.raises(DataError, match=r"bad\.json") as caught:
         read_squad(path)
     assert caught.value.code == "invalid_data"
+
+
+def test_unanswerable_questions_of_v2_are_read_and_must_not_contradict_themselves(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "v2.json"
+    read = document()
+    qa = read["data"][0]["paragraphs"][0]["qas"][0]  # type: ignore[index]  # as written above
+    plausible = qa["answers"]
+    qa.update(answers=[], is_impossible=True, plausible_answers=plausible)
+    path.write_text(json.dumps(read))
+    assert read_squad(path)[0].answers == ()
+    qa["is_impossible"] = False
+    path.write_text(json.dumps(read))
+    with pytest.raises(DataError, match=r"v2\.json: question '1': `is_impossible` is false, but"):
+        read_squad(path)
+    qa.update(answers=plausible, is_impossible=True)
+    path.write_text(json.dumps(read))
+    with pytest.raises(DataError, match="is true, but it has 1"):
+        read_squad(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
