@@ -25,6 +25,7 @@ from pydantic import (
 from edgeqa.errors import ModelLoadError, VerificationError
 from edgeqa.files import sha256_hex
 from edgeqa.messages import ModelRef, Name
+from edgeqa.scores import Forced, ScoreCard
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -35,6 +36,10 @@ REQUIRED_FILES = (MODEL_FILE, TOKENIZER_FILE, CHECKS_FILE)
 # A manifest is a few kilobytes; one of a megabyte is not one.
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_CHECKS_BYTES = 4 << 20
+
+# What a graph's weights and arithmetic are; `edgeqa models quantise --list` explains them. A name
+# of a later version is refused: its graph may hold operators that this version does not run.
+Precision = Literal["fp32", "fp16", "int8", "int8-block", "int4-block"]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -121,19 +126,26 @@ class Baseline(_Part):
 
 
 class Manifest(_Part):
-    """What a package is, says of itself, and consists of."""
+    """What a package is, says of itself, and consists of.
+
+    Attributes:
+        cards: of every variant that was measured; packages before 0.2 have none.
+        forced: there if quality was lost beyond the margin and a person wanted it nevertheless.
+    """
 
     schema_version: Literal[1] = Field(alias="schema")
     name: Name
     version: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
     architecture: Architecture
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     sizes: Sizes
     files: dict[FileName, FileEntry]
     licence: str
     training: Training
     scores: list[Measured]
     baseline: Baseline | None = None
+    cards: list[ScoreCard] = []
+    forced: Forced | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Manifest:
@@ -142,6 +154,9 @@ class Manifest(_Part):
             raise ValueError(f"files: {', '.join(missing)} not listed")
         if MANIFEST_FILE in self.files:
             raise ValueError(f"files: {MANIFEST_FILE} cannot list itself")
+        packaged = [(card.variant, card.model_sha256) for card in self.cards if card.packaged]
+        if self.cards and packaged != [(self.precision, self.files[MODEL_FILE].sha256)]:
+            raise ValueError(f"cards: not exactly one is that of the packaged {MODEL_FILE}")
         return self
 
 

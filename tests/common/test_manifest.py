@@ -48,6 +48,39 @@ def manifest() -> dict[str, Any]:
     }
 
 
+def card(**changes: Any) -> dict[str, Any]:
+    return {
+        "variant": "int8",
+        "packaged": True,
+        "model_sha256": hashlib.sha256(FILES["model.onnx"]).hexdigest(),
+        "model_bytes": 700,
+        "dataset": "d",
+        "fingerprint": "f",
+        "task": "squad_v1",
+        "questions": 10,
+        "exact_match": 70.0,
+        "exact_match_interval": [60.0, 80.0],
+        "f1": 80.0,
+        "f1_interval": [70.0, 90.0],
+        "questions_per_s": 5.0,
+        "p50_ms": 1.0,
+        "p95_ms": 2.0,
+        "peak_memory_bytes": 1000,
+        "machine": "m",
+        "threads": 1,
+        **changes,
+    }
+
+
+FORCED = {
+    "reason": "a demonstration",
+    "exact_match_lost": 3.0,
+    "f1_lost": 2.0,
+    "max_exact_match_loss": 1.0,
+    "max_f1_loss": 0.5,
+}
+
+
 def write(folder: Path, description: dict[str, Any] | None = None) -> Path:
     folder.mkdir(exist_ok=True)
     for name, content in FILES.items():
@@ -66,6 +99,25 @@ def test_a_sound_package_opens_and_is_named_by_its_manifest(tmp_path: Path) -> N
 
 def test_fields_of_a_later_version_are_ignored(tmp_path: Path) -> None:
     open_package(write(tmp_path / "p", {**manifest(), "colour": "blue"}))
+
+
+def test_cards_and_force_are_read_and_older_packages_have_none(tmp_path: Path) -> None:
+    old = open_package(write(tmp_path / "old")).manifest
+    assert (old.cards, old.forced) == ([], None)
+    fp32 = card(variant="fp32", packaged=False, model_sha256="0" * 64)
+    description = {**manifest(), "cards": [fp32, card()], "forced": FORCED}
+    new = open_package(write(tmp_path / "new", description)).manifest
+    assert [(one.variant, one.packaged) for one in new.cards] == [("fp32", False), ("int8", True)]
+    assert new.forced is not None
+    assert new.forced.reason == "a demonstration"
+
+
+def test_the_committed_package_of_schema_1_still_opens_under_its_digest() -> None:
+    folder = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.0"
+    package = open_package(folder)
+    raw = (folder / "manifest.json").read_bytes()
+    assert package.digest == "sha256:" + hashlib.sha256(raw).hexdigest()
+    assert package.manifest.scores
 
 
 def _set(*path: str, to: object) -> Callable[[dict[str, Any]], None]:
@@ -101,6 +153,14 @@ def _drop(*path: str) -> Callable[[dict[str, Any]], None]:
         (_set("version", to="1.2"), "version"),
         (_set("version", to="1.2.3\n"), "version"),
         (_set("precision", to="int4"), "precision"),
+        (_set("precision", to="int8-of-a-later-version"), "precision"),
+        (_set("cards", to=[card(packaged=False)]), "cards"),
+        (_set("cards", to=[card(), card()]), "cards"),
+        (_set("cards", to=[card(model_sha256="0" * 64)]), "cards"),
+        (_set("cards", to=[card(variant="fp32")]), "cards"),
+        (_set("cards", to=[card(f1=101.0)]), "cards.0.f1"),
+        (_set("forced", to={**FORCED, "reason": ""}), "forced.reason"),
+        (_set("forced", to={**FORCED, "reason": "\x1b[2J"}), "forced.reason"),
         (_set("architecture", "type", to="gpt2"), "architecture.type"),
         (_set("architecture", "layers", to=0), "architecture.layers"),
         (_set("architecture", "layers", to="many"), "architecture.layers"),
