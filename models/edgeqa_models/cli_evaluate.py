@@ -10,81 +10,92 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edgeqa.reader.engine import Engine
     from edgeqa_models.evaluate import Tally
-    from edgeqa_models.report import Report
-    from edgeqa_models.sample import Sample
+    from edgeqa_models.report import Report, Slice
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
 
 ModelFolder = Annotated[Path, typer.Argument(help="Package, or draft of `export` or `quantise`.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        help="SQuAD JSON, JSONL, Parquet or Arrow file, a folder of one kind or of "
+        "`datasets.save_to_disk`, or a hub id such as rajpurkar/squad_v2."
+    ),
+]
+Name = Annotated[str, typer.Option(help="What reports call the data; without it, the file's name.")]
+Limit = Annotated[int, typer.Option(min=0, help="A random sample of so many questions (0: all).")]
+Threads = Annotated[int, typer.Option(min=1, max=64, help="For one inference.")]
+Seed = Annotated[int, typer.Option(help="Of the sample.")]
+Split = Annotated[str, typer.Option(help="Split, where the data have several.")]
+NullThreshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Answer with nothing where the null score is above this; without it, 0.5 for data "
+        "with unanswerable questions (SQuAD v2.0), and never for others.",
+    ),
+]
 
 
 def evaluate(
     model: ModelFolder,
-    data: Annotated[str, typer.Option(help="SQuAD JSON file, folder of them, or hub id.")],
-    name: Annotated[
-        str, typer.Option(help="What reports call the data; without it, the file's name.")
-    ] = "",
-    limit: Annotated[
-        int, typer.Option(min=0, help="A random sample of so many questions (0: all).")
-    ] = 0,
-    threads: Annotated[int, typer.Option(min=1, max=64, help="For one inference.")] = 1,
+    data: Data,
+    name: Name = "",
+    limit: Limit = 0,
+    threads: Threads = 1,
     report: Annotated[Path | None, typer.Option(help="Write the result as JSON.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
-    split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "validation",
+    output: Annotated[
+        Path | None, typer.Option(help="Write every question with its answer, one JSON a line.")
+    ] = None,
+    seed: Seed = 0,
+    split: Split = "validation",
+    null_threshold: NullThreshold = None,
+    best_threshold: Annotated[
+        bool, typer.Option("--best-threshold", help="Search the best null threshold.")
+    ] = False,
 ) -> None:
-    """Measure EM, F1 and latency with the reader that answers on the device.
+    """Measure EM, F1, latency and memory with the reader that answers on the device.
 
     Ctrl-C prints what is known so far and exits with 130.
     """
-    from edgeqa.files import write_atomic
-    from edgeqa.squad_v2 import EVEN
+    from edgeqa.errors import UsageError
+    from edgeqa_models.answers import answer_lines
     from edgeqa_models.draft import open_measurable
+    from edgeqa_models.evaluate import evaluate as run
     from edgeqa_models.evaluate import report_on
+    from edgeqa_models.interrupt import Interrupt
     from edgeqa_models.peak_memory import peak_memory
+    from edgeqa_models.progress import progress_bar
+    from edgeqa_models.result_file import demand_places, write_result
     from edgeqa_models.sample import take_sample
 
+    demand_places(report, output)
     sample = take_sample(data, split=split, name=name, limit=limit, seed=seed)
+    threshold = sample.threshold(null_threshold)
+    if best_threshold and sample.task == "squad_v1":
+        raise UsageError(f"{data}: no unanswerable questions to search a null threshold with")
     opened = open_measurable(model, threads=threads)
     memory = peak_memory(model, sample.examples, threads=threads)
-    threshold = EVEN if sample.task == "squad_v2" else None
-    tally = _with_bar(opened.engine, sample, threshold)
+    with Interrupt() as interrupt, progress_bar(len(sample.examples)) as show:
+        tally = run(
+            opened.engine,
+            sample.examples,
+            lambda now: show(now.questions, f"EM {now.exact_match:.2f} F1 {now.f1:.2f}"),
+            null_threshold=threshold,
+            stop=interrupt.asked,
+        )
     result = report_on(tally, opened, sample, threads=threads, peak_memory_bytes=memory)
     _print(result, len(sample.examples))
+    if best_threshold:
+        _print_best(tally)
     if report is not None:
-        write_atomic(report, (result.model_dump_json(by_alias=True, indent=2) + "\n").encode())
+        write_result(report, (result.model_dump_json(by_alias=True, indent=2) + "\n").encode())
+    if output is not None:
+        write_result(output, answer_lines(tally))
     if not result.complete:
-        raise typer.Exit(_INTERRUPTED)
-
-
-def _with_bar(engine: Engine, sample: Sample, threshold: float | None) -> Tally:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from edgeqa_models.evaluate import evaluate as run
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    with bar:
-        task = bar.add_task("EM -- F1 --", total=len(sample.examples))
-
-        def show(tally: Tally) -> None:
-            text = f"EM {tally.exact_match:.2f} F1 {tally.f1:.2f}"
-            bar.update(task, completed=tally.questions, description=text)
-
-        return run(engine, sample.examples, show, null_threshold=threshold)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _print(result: Report, wanted: int) -> None:
@@ -92,10 +103,37 @@ def _print(result: Report, wanted: int) -> None:
         typer.echo(f"stopped after {result.questions} of {wanted} questions")
     typer.echo(f"data       {result.dataset}")
     typer.echo(f"questions  {result.questions} ({result.refused} refused)")
-    typer.echo(f"EM         {result.exact_match:.2f}")
-    typer.echo(f"F1         {result.f1:.2f}")
+    for name, score, (low, high) in (
+        ("EM", result.exact_match, result.exact_match_interval),
+        ("F1", result.f1, result.f1_interval),
+    ):
+        typer.echo(f"{name:<10} {score:.2f} (95 % interval {low:.2f} to {high:.2f})")
+    if result.null_threshold is not None:
+        typer.echo(f"nothing    answered where the null score is above {result.null_threshold:.4g}")
+        _print_slice("with", result.has_answer)
+        _print_slice("without", result.no_answer)
     typer.echo(
-        f"time       p50 {result.p50_ms:.1f} ms, p95 {result.p95_ms:.1f} ms a question, "
-        f"{result.seconds:.1f} s in all"
+        f"time       {result.seconds:.1f} s in all, {result.questions_per_s:.1f} questions/s; "
+        f"p50 {result.p50_ms:.1f} ms, p95 {result.p95_ms:.1f} ms, p99 {result.p99_ms:.1f} ms"
+    )
+    typer.echo(
+        f"size       {result.model_bytes:,} bytes ({result.precision}), "
+        f"{result.peak_memory_bytes / (1 << 20):.0f} MiB of memory at the peak"
     )
     typer.echo(f"machine    {result.machine}, {result.threads} thread(s)")
+
+
+def _print_slice(which: str, part: Slice | None) -> None:
+    if part is not None:
+        typer.echo(
+            f"{which:<10} an answer: {part.questions} questions, EM {part.exact_match:.2f}, "
+            f"F1 {part.f1:.2f}"
+        )
+
+
+def _print_best(tally: Tally) -> None:
+    for label, (score, threshold) in (
+        ("EM", tally.best_threshold("exact_match")),
+        ("F1", tally.best_threshold("f1")),
+    ):
+        typer.echo(f"best {label}    {score:.2f} with --null-threshold {threshold!r}")

@@ -10,11 +10,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edgeqa.errors import PayloadError
 from edgeqa.reader.engine import Engine
 from edgeqa.squad import Example
-from edgeqa.squad_v2 import Verdict, judge, null_score
+from edgeqa.squad_v2 import Candidate, Verdict, best_threshold, judge, null_score
 from edgeqa_models.draft import Measurable
 from edgeqa_models.report import Report, Slice, machine
 from edgeqa_models.sample import Sample
@@ -95,6 +96,16 @@ class Tally:
         ordered = sorted(self.times_ms) or [0.0]
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
+    def best_threshold(self, measure: Literal["exact_match", "f1"]) -> tuple[float, float]:
+        """Best score in percent and its null threshold, see `squad_v2.best_threshold`."""
+        candidates = []
+        for asked in self.asked:
+            plain = judge(asked.example, asked.span, asked.null_score, None)
+            score: float = getattr(plain, measure)
+            answerable = bool(asked.example.answers)
+            candidates.append(Candidate(score, asked.null_score, answerable, not asked.span))
+        return best_threshold(candidates)
+
     def part(self, *, answerable: bool) -> Slice | None:
         """Scores of the questions with, or without, an answer; None if there are none."""
         pairs = zip(self.asked, self.verdicts, strict=True)
@@ -128,17 +139,25 @@ def evaluate(
     on_progress: Progress,
     *,
     null_threshold: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Tally:
-    """Ask every question once; Ctrl-C ends it early with what is known so far."""
+    """Ask every question once.
+
+    Args:
+        engine: the loaded model.
+        examples: the questions.
+        on_progress: called after each question.
+        null_threshold: see `Tally`.
+        stop: looked at before each question; where it is true, the tally stays incomplete.
+    """
     tally = Tally(len(examples), null_threshold)
-    try:
-        for example in examples[:1]:
-            ask(engine, example)
-        for example in examples:
-            tally.add(ask(engine, example))
-            on_progress(tally)
-    except KeyboardInterrupt:
-        pass  # the tally says that it is not complete
+    for example in examples[:1]:
+        ask(engine, example)
+    for example in examples:
+        if stop():
+            break
+        tally.add(ask(engine, example))
+        on_progress(tally)
     return tally
 
 

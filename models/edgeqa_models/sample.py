@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeqa.squad import Example
+from edgeqa.squad_v2 import EVEN
 from edgeqa_models.data import load_examples
 from edgeqa_models.report import Task
 
@@ -27,6 +28,15 @@ class Sample:
     dataset: str
     fingerprint: str
     task: Task
+
+    def threshold(self, wanted: float | None) -> float | None:
+        """The null threshold to score with: what is wanted, else even for v2.0 and none for v1.1.
+
+        None scores as SQuAD v1.1 does.
+        """
+        if wanted is not None:
+            return wanted
+        return EVEN if self.task == "squad_v2" else None
 
 
 def take_sample(
