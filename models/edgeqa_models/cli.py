@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import typer
 
-from edgeqa_models import cli_evaluate, cli_export, cli_package, cli_train
+from edgeqa_models import (
+    cli_compare,
+    cli_evaluate,
+    cli_export,
+    cli_package,
+    cli_repository,
+    cli_train,
+)
 
 app = typer.Typer(
-    help="Make model packages: fine-tune, distil, export, quantise, evaluate, package.",
+    help="Make model packages: fine-tune, distil, export, quantise, evaluate, compare, package.",
     no_args_is_help=True,
 )
 for command in (
@@ -20,7 +27,9 @@ for command in (
     cli_export.export,
     cli_export.quantise,
     cli_evaluate.evaluate,
+    cli_compare.compare,
     cli_package.check,
     cli_package.package,
 ):
     app.command()(command)
+cli_repository.register(app)
