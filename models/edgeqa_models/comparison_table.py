@@ -36,14 +36,14 @@ def _document(comparison: Comparison, table: Callable[[Rows], str]) -> str:
 
 
 def _heading(comparison: Comparison) -> str:
-    first = comparison.entries[0].report
-    lines = [
-        f"{first.questions} questions of {first.dataset}, on {_machine(comparison.entries[0])}"
-    ]
+    first = comparison.entries[0]
+    stopped = "" if comparison.complete else "stopped by Ctrl-C: "
+    asked = f"{first.report.questions} questions of {first.report.dataset}"
+    lines = [f"{stopped}{asked}, on {_machine(first)}"]
     lines += [
         f"{entry.label}: measured on {_machine(entry)}"
         for entry in comparison.entries[1:]
-        if _machine(entry) != _machine(comparison.entries[0])
+        if _machine(entry) != _machine(first)
     ]
     return "; ".join(lines)
 

@@ -101,9 +101,9 @@ def _contender(path: Path) -> Contender:
         manifest = open_package(path).manifest
         return Contender(f"{manifest.name} {manifest.version}", path)
     report = read_report(path)
-    if not report.complete:
+    if not (report.complete and report.questions and report.seconds):
         raise DataError(
-            f"{path}: of an evaluation that was stopped; evaluate the model again",
+            f"{path}: of an evaluation that was stopped or never began; evaluate the model again",
             code="report_mismatch",
         )
     return Contender(path.stem, path, report)

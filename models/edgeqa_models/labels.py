@@ -6,7 +6,6 @@ order given; with the handful of models of a comparison that is enough, and it i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,18 +52,21 @@ def _boxes(spot: Spot) -> list[Box]:
 
 
 def _choices(spot: Spot) -> list[Box]:
-    """Right, left, then around the circle in two distances."""
-    found = []
-    for distance in (spot.radius + _GAP, spot.radius + 4 * _GAP):
-        for degrees in (0, 180, 25, -25, 155, -155, 50, -50, 130, -130, 90, -90):
-            angle = math.radians(degrees)
-            x = spot.x + distance * math.cos(angle)
-            y = spot.y + distance * math.sin(angle)
-            # The label grows away from the circle: from its left edge on the right side.
-            left = x - spot.width * (1 - math.cos(angle)) / 2
-            bottom = y - spot.height * (1 - math.sin(angle)) / 2
-            found.append((left, bottom, left + spot.width, bottom + spot.height))
-    return found
+    """Beside, above and below the circle, then beside it a label or two higher or lower."""
+    right = spot.x + spot.radius + _GAP
+    left = spot.x - spot.radius - _GAP - spot.width
+    centre = spot.x - spot.width / 2
+    middle = spot.y - spot.height / 2
+    step = spot.height + _GAP
+    corners = [(right, middle), (left, middle)]
+    corners += [(centre, max(spot.high, spot.y + spot.radius) + _GAP)]
+    corners += [(centre, min(spot.low, spot.y - spot.radius) - _GAP - spot.height)]
+    corners += [(centre, spot.y + spot.radius + _GAP)]
+    corners += [(centre, spot.y - spot.radius - _GAP - spot.height)]
+    for steps in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0):
+        for x in (right, left):
+            corners += [(x, middle + steps * step), (x, middle - steps * step)]
+    return [(x, y, x + spot.width, y + spot.height) for x, y in corners]
 
 
 def _cost(box: Box, others: Sequence[Box], frame: Box) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ Format = Literal["png", "svg"]
 # Colours that people with any colour vision tell apart. Source: Okabe and Ito 2008, Color
 # Universal Design; its yellow and black are left out: one is faint, one is the text's.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_HEADING = "F1 against inference time"
 _INK, _GREY, _LINE = "#222222", "#666666", "#E4E4E4"
 _LARGEST_AREA = 2600.0  # of the largest model's circle, in square points
 _LEADING = 3.0  # pixels between the lines of a label, for their white edges
@@ -69,14 +71,16 @@ def draw_plot(comparison: Comparison, kind: Format) -> bytes:
             _circle(axes, entries[index], COLOURS[index % len(COLOURS)], largest)
         _label(figure, axes, entries, largest)
         made = io.BytesIO()
-        metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-        figure.savefig(made, format=kind, metadata=metadata)
+        about = {"Title": _HEADING, "Description": ", ".join(entry.title for entry in entries)}
+        silent = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+        figure.savefig(made, format=kind, metadata={**about, **silent})
     return made.getvalue()
 
 
 @contextmanager
 def _own_settings() -> Iterator[None]:
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font has not
         mpl.rcdefaults()
         mpl.rcParams.update(
             {
@@ -87,6 +91,7 @@ def _own_settings() -> Iterator[None]:
                 "axes.edgecolor": "#BBBBBB",
                 "axes.labelcolor": _INK,
                 "text.color": _INK,
+                "text.parse_math": False,  # a name with $ is no formula
                 "xtick.color": _GREY,
                 "ytick.color": _GREY,
             }
@@ -144,7 +149,7 @@ def _title(figure: Figure, comparison: Comparison) -> None:
     machines = sorted({entry.report.machine for entry in comparison.entries})
     where = f"{', '.join(machines)}, {first.threads} thread{'s' if first.threads > 1 else ''}"
     stopped = "" if comparison.complete else f"stopped after {first.questions} questions of "
-    figure.text(0.085, 0.955, "F1 against inference time", fontsize=14, weight="bold", va="center")
+    figure.text(0.085, 0.955, _HEADING, fontsize=14, weight="bold", va="center")
     lines = [f"{stopped}{first.dataset}", f"{where}; the area of a circle is the size of the model"]
     short = [textwrap.shorten(line, 110, placeholder=" …") for line in lines]
     figure.text(0.085, 0.92, "\n".join(short), fontsize=8.5, color=_GREY, va="top",
@@ -183,7 +188,7 @@ def _darker(colour: str) -> tuple[float, float, float]:
 def _text(axes: Axes, words: str, colour: ColorType, weight: str) -> Text:
     return axes.text(
         0, 0, words, transform=None, color=colour, weight=weight, fontsize=8.5, zorder=8,
-        va="bottom", ha="left", parse_math=False,
+        va="bottom", ha="left",
         path_effects=[withStroke(linewidth=3, foreground="white")],
     )  # fmt: skip
 
