@@ -1,8 +1,9 @@
 """Where questions come from: files, folders, or a data set of the Hugging Face hub.
 
 A name that exists as a path is read as what its content is: SQuAD JSON, JSONL, Parquet, Arrow, a
-folder of one of them, or one of `datasets.save_to_disk`. Anything else is a hub id, loaded through
-`datasets` with its cache. Offline, a hub id that is not cached is a clear error.
+folder of one of them, or one of `datasets.save_to_disk`. `edgeqa-devices` is the evaluation set
+that ships with EdgeQA. Anything else is a hub id, loaded through `datasets` with its cache.
+Offline, a hub id that is not cached is a clear error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeqa import evaluation_set
 from edgeqa.errors import DataError
 from edgeqa.squad import Example, read_squad
 from edgeqa_models.tables import (
@@ -41,7 +43,8 @@ def load_examples(sources: Sequence[str], *, split: str) -> list[Example]:
     """All questions of all sources, in order.
 
     Args:
-        sources: paths of files or folders, or hub ids such as `rajpurkar/squad`.
+        sources: paths of files or folders, `edgeqa-devices`, or hub ids such as
+            `rajpurkar/squad`.
         split: the split to take where a source has several.
 
     Raises:
@@ -55,6 +58,12 @@ def load_examples(sources: Sequence[str], *, split: str) -> list[Example]:
     return examples
 
 
+def located(source: str) -> str:
+    """The file of the evaluation set that ships, if that is what is named; else the source."""
+    shipped = source == evaluation_set.NAME and not Path(source).exists()
+    return str(evaluation_set.PATH) if shipped else source
+
+
 def distinct(examples: Sequence[Example]) -> list[Example]:
     """Leave out repeats of a question on the same text: sources of training data overlap."""
     return list({(example.question, example.context): example for example in examples}.values())
@@ -66,7 +75,7 @@ def legible(examples: Sequence[Example]) -> list[Example]:
 
 
 def _load(source: str, split: str) -> list[Example]:
-    path = Path(source)
+    path = Path(located(source))
     if path.is_dir():
         return _from_folder(path, split)
     if path.exists() or path.suffix in _KINDS:

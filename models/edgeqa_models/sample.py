@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeqa.squad import Example
 from edgeqa.squad_v2 import EVEN
-from edgeqa_models.data import load_examples
+from edgeqa_models.data import load_examples, located
 from edgeqa_models.report import Task
 
 
@@ -45,7 +45,7 @@ def take_sample(
     """Load data and draw the questions to ask.
 
     Args:
-        source: file, folder or hub id.
+        source: file, folder, `edgeqa-devices` or hub id.
         split: of a hub data set.
         name: what reports call the data; without it, the file's name or the hub id's last part.
         limit: a random sample of so many questions; 0 takes all.
@@ -54,6 +54,7 @@ def take_sample(
     Raises:
         DataError: the data cannot be read, are empty or contradict themselves.
     """
+    source = located(source)
     everything = load_examples([source], split=split)
     examples = draw(everything, limit, seed)
     title = name or Path(source).name.removesuffix(".json")
