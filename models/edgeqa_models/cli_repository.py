@@ -185,6 +185,7 @@ def publish(repository: Repository, packages: Packages, keys: Keys = None, now: 
     """
     from edgeqa_models.repository.invocation import open_bench
     from edgeqa_models.repository.publication import publish as run
+    from edgeqa_models.repository.roles import Role
     from edgeqa_models.repository.signing import Order
     from edgeqa_models.repository.terminal import show_done
 
@@ -194,7 +195,7 @@ def publish(repository: Repository, packages: Packages, keys: Keys = None, now: 
         typer.echo("published already, with the same bytes")
         return
     show_done(done, order.now)
-    if done.outcome.waiting:
+    if Role.TARGETS in done.outcome.staged:
         raise VerificationError(
             "not published yet: signatures are missing", code="signature_missing"
         )

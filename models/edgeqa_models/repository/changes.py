@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tuf.api.metadata import Root, Targets
 
-from edgeqa_models.repository.contents import packages
+from edgeqa_models.repository.contents import files_of, packages
 from edgeqa_models.repository.roles import Role
 from edgeqa_models.repository.state import State
 
@@ -44,7 +44,7 @@ def _of_targets(old: Targets, new: Targets) -> list[str]:
         f"{'!' if key in before else '+'} {one.name} {one.version} "
         f"({one.architecture}, {one.precision}, {one.bytes:,} bytes) {one.digest}"
         for key, one in after.items()
-        if before.get(key) != one
+        if before.get(key) != one or files_of(old, one) != files_of(new, one)
     ]
     if new.delegations is not None:
         lines.append("targets: delegations to other keys")

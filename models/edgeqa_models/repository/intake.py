@@ -39,6 +39,8 @@ def admit(
 ) -> Document | None:
     """Copy packages in and enter them in the targets metadata, unsigned.
 
+    Files of packages that are in already are copied again if they are gone or damaged.
+
     Returns:
         The targets metadata to stage; None if all packages are in already.
 
@@ -48,17 +50,14 @@ def admit(
             be larger than clients take (`repository_full`). What was copied is removed again.
     """
     targets: Targets = state.staged.get(Role.TARGETS, state.targets).signed
-    fresh = []
+    document = None
     for package in opened:
         extended = with_package(targets, package)
         if extended is not None:
             targets = extended
-            fresh.append(package)
-    if not fresh:
-        return None
-    document = entered(state, targets)
+            document = entered(state, targets)
     with _undone_on_error(layout) as created:
-        for package in fresh:
+        for package in opened:
             _copy_in(layout, package, targets, created, copy)
     return document
 
@@ -96,7 +95,8 @@ def demand_files(layout: Layout, old: Targets, new: Targets) -> None:
     known = {(one.name, one.version): one for one in packages(old)}
     for package in packages(new):
         before = known.get((package.name, package.version))
-        if before == package:
+        files = files_of(new, package)
+        if before == package and files == files_of(old, package):
             continue
         if before is not None:
             raise VerificationError(
@@ -104,7 +104,6 @@ def demand_files(layout: Layout, old: Targets, new: Targets) -> None:
                 "published; delete it",
                 code="version_published",
             )
-        files = files_of(new, package)
         for path, target in files.items():
             demand_file(layout, path, target)
         _demand_agreement(layout, package, files)
