@@ -12,6 +12,7 @@ from dataclasses import dataclass
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 _GAP = 8.0
+_LATER = 10.0  # covered pixels that one place further down the list is as bad as
 _OUTSIDE = 50.0  # a pixel outside the frame is as bad as so many covered ones
 
 
@@ -40,7 +41,9 @@ def place_labels(spots: Sequence[Spot], frame: Box) -> list[tuple[float, float]]
     placed: list[Box] = []
     for spot in spots:
         choices = _choices(spot)
-        costs = [_cost(box, [*fixed, *placed], frame) for box in choices]
+        costs = [
+            _cost(box, [*fixed, *placed], frame) + _LATER * rank for rank, box in enumerate(choices)
+        ]
         placed.append(choices[costs.index(min(costs))])
     return [(left, bottom) for left, bottom, _, _ in placed]
 
