@@ -14,6 +14,7 @@ import transformers
 
 from edgeqa.errors import ModelLoadError
 from edgeqa.manifest import Architecture
+from edgeqa_models.vocabulary import demand_fitting_tokenizer
 
 SUPPORTED = ("bert", "distilbert")
 _SPAN_LABELS = 2  # start and end
@@ -32,6 +33,12 @@ class ReaderCheckpoint:
         """The graph's inputs; DistilBERT knows no token types."""
         names = ["input_ids", "attention_mask"]
         return [*names, "token_type_ids"] if self.architecture.type == "bert" else names
+
+    @property
+    def activation(self) -> str:
+        """Of the feed-forward layers, as transformers calls it: gelu, relu, gelu_new."""
+        config = self.model.config
+        return str(config.hidden_act if config.model_type == "bert" else config.activation)
 
 
 def load_config(checkpoint: str) -> Any:
@@ -77,10 +84,12 @@ def load_reader(checkpoint: str, *, attention: str = "eager") -> ReaderCheckpoin
 
     Raises:
         ModelLoadError: it cannot be loaded, is of another architecture, or weights of it, such
-            as the question answering head, are missing from the file (`not_a_reader`).
+            as the question answering head, are missing from the file (`not_a_reader`), or its
+            tokenizer is another model's (`tokenizer_mismatch`).
     """
     config = load_config(checkpoint)
     tokenizer = load_tokenizer(checkpoint)
+    demand_fitting_tokenizer(checkpoint, tokenizer, config)
     try:
         model, info = transformers.AutoModelForQuestionAnswering.from_pretrained(
             checkpoint, config=config, attn_implementation=attention, output_loading_info=True
@@ -98,10 +107,6 @@ def load_reader(checkpoint: str, *, attention: str = "eager") -> ReaderCheckpoin
         raise ModelLoadError(
             f"{checkpoint}: its head has {config.num_labels} outputs, not start and end",
             code="not_a_reader",
-        )
-    if len(tokenizer) > config.vocab_size:
-        raise ModelLoadError(
-            f"{checkpoint}: {len(tokenizer)} tokens, but the model knows {config.vocab_size}"
         )
     return ReaderCheckpoint(model.eval(), tokenizer, _architecture(config, model))
 

@@ -1,7 +1,9 @@
 """A draft: an exported model that is not a package yet.
 
 `export` and `quantise` leave one each: `model.onnx`, `tokenizer.json` and `draft.json`, which says
-what the weights are. Drafts are measured like packages; only `package` makes a package of one.
+what the weights are and fixes both files by SHA-256: a tokenizer that was exchanged on the way is
+the hardest mistake to see in the answers. Drafts are measured like packages; only `package` makes
+a package of one.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,6 +21,9 @@ from edgeqa.manifest import (
     MODEL_FILE,
     TOKENIZER_FILE,
     Architecture,
+    FileEntry,
+    Precision,
+    Sha256,
     Sizes,
     open_package,
 )
@@ -33,13 +37,21 @@ SERVED = Sizes(max_seq_len=384, doc_stride=128, max_question_tokens=64, max_answ
 
 
 class Draft(BaseModel):
-    """What `draft.json` says."""
+    """What `draft.json` says.
+
+    Attributes:
+        source_sha256: of the fp32 graph that this one was quantised from.
+        files: the draft's files; `write_draft` fills it in. Drafts before 0.2 have none and can be
+            measured, but not packaged.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Architecture
-    precision: Literal["fp32", "int8"]
+    precision: Precision
     sizes: Sizes = SERVED
+    source_sha256: Sha256 | None = None
+    files: dict[str, FileEntry] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,12 @@ class Measurable:
 
 
 def write_draft(folder: Path, draft: Draft) -> None:
-    """Write `draft.json`."""
+    """Write `draft.json` beside the files that it describes."""
+    files = {
+        name: FileEntry(sha256=sha256_hex(folder / name), bytes=(folder / name).stat().st_size)
+        for name in (MODEL_FILE, TOKENIZER_FILE)
+    }
+    draft = draft.model_copy(update={"files": files})
     text = json.dumps(draft.model_dump(), indent=2, sort_keys=True) + "\n"
     write_atomic(folder / DRAFT_FILE, text.encode())
 
@@ -62,7 +79,8 @@ def read_draft(folder: Path) -> Draft:
     """Read `draft.json`.
 
     Raises:
-        ModelLoadError: `draft_malformed`, it is not there or not a draft's.
+        ModelLoadError: `draft_malformed`, it is not there or not a draft's, or a file is not the
+            one that was written with it.
     """
     path = folder / DRAFT_FILE
     try:
@@ -80,6 +98,12 @@ def read_draft(folder: Path) -> Draft:
         part = folder / name
         if not part.is_file() or part.stat().st_size == 0:
             raise ModelLoadError(f"{part}: missing or empty", code="draft_malformed")
+        if name in draft.files and sha256_hex(part) != draft.files[name].sha256:
+            raise ModelLoadError(
+                f"{part} is not the file that this draft was made with: it was exchanged or is "
+                "damaged; make the draft again",
+                code="draft_malformed",
+            )
     return draft
 
 

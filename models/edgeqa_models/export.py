@@ -17,10 +17,12 @@ from edgeqa.errors import ModelLoadError
 from edgeqa.files import write_atomic
 from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Architecture
 from edgeqa_models.checkpoint import ReaderCheckpoint, load_reader
+from edgeqa_models.diagnosis import explain
 from edgeqa_models.draft import SERVED, Draft, write_draft
 from edgeqa_models.folders import new_folder
-from edgeqa_models.graph import fuse, operators, trace
-from edgeqa_models.parity import TOLERANCE, Parity, demand_parity, measure_parity
+from edgeqa_models.graph import demand_fused, demand_room, fuse, trace
+from edgeqa_models.parity import TOLERANCE, Parity, Progress, demand_parity, measure_parity
+from edgeqa_models.portable import demand_portable, operators
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ def export(
     output: Path,
     questions: Sequence[tuple[str, str]],
     tolerance: float = TOLERANCE,
+    on_progress: Progress | None = None,
 ) -> Exported:
     """Write the draft of a checkpoint.
 
@@ -47,6 +50,7 @@ def export(
         output: folder to make.
         questions: (question, context) pairs that the parity check compares.
         tolerance: largest difference of a logit from torch.
+        on_progress: told the windows compared and to compare.
 
     Raises:
         ModelLoadError: the checkpoint is not a reader that can be exported.
@@ -60,11 +64,18 @@ def export(
             f"{checkpoint} reads {room} tokens at most; packages are served with windows of "
             f"{SERVED.max_seq_len}"
         )
+    demand_room(reader.architecture)
     with new_folder(output) as folder:
         graph = fuse(trace(reader), reader)
+        demand_fused(graph, reader)
+        demand_portable(graph)
         content = graph.SerializeToString(deterministic=True)
-        parity = measure_parity(content, reader, questions, SERVED)
-        demand_parity(parity, tolerance=tolerance)
+        parity = measure_parity(content, reader, questions, SERVED, on_progress)
+        demand_parity(
+            parity,
+            tolerance=tolerance,
+            explain=lambda: explain(content, reader, questions, SERVED),
+        )
         write_atomic(folder / MODEL_FILE, content)
         write_atomic(folder / TOKENIZER_FILE, plain_tokenizer(reader).encode())
         write_draft(folder, Draft(architecture=reader.architecture, precision="fp32"))

@@ -1,18 +1,14 @@
 """From a torch reader to an ONNX graph, and its fusion for inference.
 
-Opset 17 and IR version 8: every onnxruntime ARM64 wheel since 1.13 (October 2022) reads them, and
-17 is the first opset in which LayerNormalization is one operator; nothing later helps this graph.
-Fusion gives `com.microsoft` operators (Attention, SkipLayerNormalization, BiasGelu), which the CPU
-provider implements on ARM64 as on x86-64.
+Fusion gives `com.microsoft` operators (Attention, SkipLayerNormalization, BiasGelu); `portable`
+says which are allowed. A graph whose attention was not fused computes the same, slower, and nobody
+would notice: it is refused.
 """
 
 from __future__ import annotations
 
-import tempfile
+import io
 import warnings
-from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -20,12 +16,16 @@ from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.fusion_options import FusionOptions
 from torch.jit._trace import TracerWarning
 
+from edgeqa.errors import ModelLoadError
+from edgeqa.manifest import Architecture
 from edgeqa.reader.engine import OUTPUTS
 from edgeqa_models.checkpoint import ReaderCheckpoint
 from edgeqa_models.distilbert import as_bert
+from edgeqa_models.portable import IR_VERSION, OPSET, operators
 
-OPSET = 17
-IR_VERSION = 8
+# What one protobuf message holds, and an ONNX file is one: protobuf.dev, "Size limits".
+MAX_GRAPH_BYTES = (1 << 31) - 1
+_FLOAT_BYTES = 4
 # The shape that is traced: any other must work as well, and the parity check uses others.
 _TRACE_BATCH, _TRACE_TOKENS = 2, 16
 
@@ -45,12 +45,28 @@ class _Reader(torch.nn.Module):
         return out.start_logits, out.end_logits
 
 
+def demand_room(architecture: Architecture) -> None:
+    """Refuse a model before it is traced whose graph would be larger than an ONNX file can be.
+
+    Raises:
+        ModelLoadError: `model_too_large`.
+    """
+    size = architecture.parameters * _FLOAT_BYTES
+    if size > MAX_GRAPH_BYTES:
+        raise ModelLoadError(
+            f"{architecture.parameters:,} parameters are {size / 1e9:.1f} GB in fp32; an ONNX file "
+            f"holds at most {MAX_GRAPH_BYTES / 1e9:.1f} GB",
+            code="model_too_large",
+        )
+
+
 def trace(reader: ReaderCheckpoint) -> onnx.ModelProto:
     """The graph of a reader in fp32, batch and sequence free."""
     names = reader.input_names
     axes = {name: {0: "batch", 1: "sequence"} for name in [*names, *OUTPUTS]}
     inputs = tuple(torch.ones(_TRACE_BATCH, _TRACE_TOKENS, dtype=torch.int64) for _ in names)
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+    content = io.BytesIO()  # in memory: a full /tmp is nothing to an export
+    with warnings.catch_warnings():
         # The tracer warns of Python branches on shapes; the parity check runs other shapes.
         warnings.simplefilter("ignore", TracerWarning)
         # The exporter through TorchScript is deprecated, but the graph of the new one is not
@@ -60,14 +76,14 @@ def trace(reader: ReaderCheckpoint) -> onnx.ModelProto:
         torch.onnx.export(
             _Reader(reader).eval(),
             inputs,
-            Path(scratch) / "traced.onnx",
+            content,  # type: ignore[arg-type]  # this exporter takes one
             dynamo=False,
             opset_version=OPSET,
             input_names=names,
             output_names=list(OUTPUTS),
             dynamic_axes=axes,
         )
-        return onnx.load(Path(scratch) / "traced.onnx")
+    return onnx.load_from_string(content.getvalue())
 
 
 def fuse(graph: onnx.ModelProto, reader: ReaderCheckpoint) -> onnx.ModelProto:
@@ -93,7 +109,22 @@ def fuse(graph: onnx.ModelProto, reader: ReaderCheckpoint) -> onnx.ModelProto:
     return fused
 
 
-def operators(graph: onnx.ModelProto) -> dict[str, int]:
-    """How often each operator stands in a graph, for people to read."""
-    counts: Counter[Any] = Counter(node.op_type for node in graph.graph.node)
-    return dict(sorted(counts.items()))
+def demand_fused(graph: onnx.ModelProto, reader: ReaderCheckpoint) -> None:
+    """Refuse a graph in which fusion left a layer as it was.
+
+    Raises:
+        ModelLoadError: `fusion_failed`.
+    """
+    layers = reader.architecture.layers
+    wanted = {"Attention": layers, "SkipLayerNormalization": 2 * layers}
+    if reader.activation == "gelu":
+        wanted["BiasGelu"] = layers
+    found = operators(graph)
+    for name, count in wanted.items():
+        if found.get(name, 0) != count:
+            raise ModelLoadError(
+                f"{found.get(name, 0)} of {count} {name} operators were fused; the graph would be "
+                "slow and cannot be quantised well. Is this a plain BERT or DistilBERT, with "
+                "absolute positions?",
+                code="fusion_failed",
+            )

@@ -6,8 +6,8 @@ the attention mask, the token types and the free axes are all used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import onnxruntime as ort
 import torch
 from tokenizers import Encoding, Tokenizer
 
-from edgeqa.errors import GateError
+from edgeqa.errors import GateError, PayloadError
 from edgeqa.manifest import Sizes
 from edgeqa.reader.engine import OUTPUTS
 from edgeqa.reader.spans import Logits, TokenSpan, context_slice, read_window
@@ -25,7 +25,13 @@ from edgeqa_models.checkpoint import ReaderCheckpoint
 # Largest difference of a logit, which is of the order of 1 to 10: fusion and another summation
 # order were measured to give 1e-5; an exchanged input or a lost mask gives 0.1 and more.
 TOLERANCE = 1e-3
+# Two spans whose scores (sums of two logits) differ by less in torch are equally good there:
+# either may win by rounding. A tenth of what a logit may differ.
+_TIE = 1e-4
 _BATCHES = (1, 4, 2)  # windows per batch, in turn
+
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,66 +39,126 @@ class Parity:
     """How close a graph is to its torch model.
 
     Attributes:
-        windows: compared.
+        questions: compared; those that the reader does not take (too long) are left out.
+        windows: that they were cut into.
         max_difference: largest difference of a logit of any token that is not padding.
         same_spans: windows in which both find the same best token span.
     """
 
+    questions: int
     windows: int
     max_difference: float
     same_spans: int
 
 
 def measure_parity(
-    graph: bytes, reader: ReaderCheckpoint, questions: Sequence[tuple[str, str]], sizes: Sizes
+    graph: bytes,
+    reader: ReaderCheckpoint,
+    questions: Sequence[tuple[str, str]],
+    sizes: Sizes,
+    on_progress: Progress | None = None,
 ) -> Parity:
-    """Run both over the windows of (question, context) pairs."""
-    tokenizer = Tokenizer.from_str(reader.tokenizer.backend_tokenizer.to_str())
-    windower = Windower(
-        tokenizer=tokenizer,
-        sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
-    )
-    windows = [window for pair in questions for window in windower.cut(*pair)]
+    """Run both over the windows of (question, context) pairs.
+
+    Args:
+        graph: serialised.
+        reader: in torch.
+        questions: to ask.
+        sizes: of the windows.
+        on_progress: told the windows done and to do.
+    """
+    asked, windows = windows_of(reader, questions, sizes)
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     largest, same, done = 0.0, 0, 0
     while done < len(windows):
         batch = windows[done : done + _BATCHES[done % len(_BATCHES)]]
-        feeds = _pad(batch, reader)
+        feeds = pad(batch, reader)
         ours = session.run(OUTPUTS, feeds)
         theirs = _torch_logits(reader, feeds)
         for row, window in enumerate(batch):
             a = (ours[0][row][: len(window)], ours[1][row][: len(window)])
             b = (theirs[0][row][: len(window)], theirs[1][row][: len(window)])
-            largest = max(largest, *(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True)))
-            same += _best(*a, window, sizes) == _best(*b, window, sizes)
+            # numpy's max, for which nothing is larger than NaN
+            largest = float(np.max([largest, *map(_largest, a, b)]))
+            same += _same(best_span(*a, window, sizes), best_span(*b, window, sizes), b)
         done += len(batch)
-    return Parity(len(windows), largest, same)
+        if on_progress is not None:
+            on_progress(done, len(windows))
+    return Parity(asked, len(windows), largest, same)
 
 
-def demand_parity(parity: Parity, *, tolerance: float = TOLERANCE) -> None:
+def demand_parity(
+    parity: Parity, *, tolerance: float = TOLERANCE, explain: Callable[[], str] = str
+) -> None:
     """Refuse a graph that is not its torch model.
+
+    Args:
+        parity: as measured.
+        tolerance: largest difference of a logit.
+        explain: asked for a reason where the graph is refused.
 
     Raises:
         GateError: `parity_failed`, a logit differs by more than `tolerance` (or is not a number),
-            or a best span differs.
+            a best span differs, or nothing was compared.
     """
+    if not parity.windows:
+        raise GateError("no question could be compared with torch", code="parity_failed")
     if not parity.max_difference <= tolerance or parity.same_spans < parity.windows:
+        reason = explain()
         raise GateError(
-            "the exported graph is not the torch model: logits differ by up to "
-            f"{parity.max_difference:.2g} (allowed {tolerance:.2g}), best spans are the same in "
-            f"{parity.same_spans} of {parity.windows} windows",
+            f"the exported graph is not the torch model{': ' * bool(reason)}{reason}; logits "
+            f"differ by up to {parity.max_difference:.2g} (allowed {tolerance:.2g}), best spans "
+            f"are the same in {parity.same_spans} of {parity.windows} windows",
             code="parity_failed",
         )
 
 
-def as_record(parity: Parity) -> dict[str, float | int]:
-    """For a JSON report."""
-    return asdict(parity)
+def best_span(start: Logits, end: Logits, window: Encoding, sizes: Sizes) -> tuple[int, int] | None:
+    """First and last token of the best answer in a window."""
+    candidates: list[TokenSpan] = read_window(
+        start, end, context_slice(window), max_answer_tokens=sizes.max_answer_tokens, count=1
+    ).candidates
+    return (candidates[0].first, candidates[0].last) if candidates else None
 
 
-def _pad(batch: Sequence[Encoding], reader: ReaderCheckpoint) -> dict[str, Any]:
+def windows_of(
+    reader: ReaderCheckpoint, questions: Sequence[tuple[str, str]], sizes: Sizes
+) -> tuple[int, list[Encoding]]:
+    """How many questions the reader takes, and their windows."""
+    tokenizer = Tokenizer.from_str(reader.tokenizer.backend_tokenizer.to_str())
+    windower = Windower(
+        tokenizer=tokenizer,
+        sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
+    )
+    asked = 0
+    windows: list[Encoding] = []
+    for pair in questions:
+        try:
+            windows += windower.cut(*pair)
+        except PayloadError:
+            continue  # refused on the device as well
+        asked += 1
+    return asked, windows
+
+
+def _largest(ours: Logits, theirs: Logits) -> float:
+    return float(np.abs(ours - theirs).max())
+
+
+def _same(
+    ours: tuple[int, int] | None, theirs: tuple[int, int] | None, torchs: tuple[Logits, Logits]
+) -> bool:
+    if ours == theirs or ours is None or theirs is None:
+        return ours == theirs
+    start, end = torchs
+    scores = [float(start[first] + end[last]) for first, last in (ours, theirs)]
+    return abs(scores[0] - scores[1]) < _TIE
+
+
+def pad(batch: Sequence[Encoding], reader: ReaderCheckpoint) -> dict[str, Any]:
+    """int64[windows, tokens] for each input; shorter windows are filled up."""
     width = max(len(window) for window in batch)
     shape = (len(batch), width)
     columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
@@ -109,10 +175,3 @@ def _torch_logits(reader: ReaderCheckpoint, feeds: dict[str, Any]) -> tuple[Any,
     with torch.no_grad():
         out = reader.model(**{name: torch.from_numpy(value) for name, value in feeds.items()})
     return out.start_logits.numpy(), out.end_logits.numpy()
-
-
-def _best(start: Logits, end: Logits, window: Encoding, sizes: Sizes) -> tuple[int, int] | None:
-    candidates: list[TokenSpan] = read_window(
-        start, end, context_slice(window), max_answer_tokens=sizes.max_answer_tokens, count=1
-    ).candidates
-    return (candidates[0].first, candidates[0].last) if candidates else None
