@@ -68,8 +68,9 @@ def compare(
     sample = None
     if data is not None:
         sample = take_sample(data, split=split, name=name, limit=limit, seed=seed)
-    demand_same_questions(contenders, sample)
-    comparison = _measure(contenders, sample, threads, null_threshold)
+    threshold = None if sample is None else sample.threshold(null_threshold)
+    demand_same_questions(contenders, sample, threshold)
+    comparison = _measure(contenders, sample, threads, threshold)
     if comparison.entries[0].report.questions == 0:
         typer.echo("stopped before the first questions were answered by all models")
         raise typer.Exit(INTERRUPTED)
@@ -97,7 +98,7 @@ def _measure(
     contenders: Sequence[Contender],
     sample: Sample | None,
     threads: int,
-    null_threshold: float | None,
+    threshold: float | None,
 ) -> Comparison:
     """Ask all that have no report yet, and set everything side by side."""
     from edgeqa.errors import UsageError
@@ -120,7 +121,7 @@ def _measure(
                 loaded,
                 sample.examples,
                 lambda asked, now: show(asked, "F1 " + " ".join(f"{one.f1:.2f}" for one in now)),
-                null_threshold=sample.threshold(null_threshold),
+                null_threshold=threshold,
                 stop=interrupt.asked,
             )
         for one, tally in zip(loaded, made, strict=True):

@@ -109,9 +109,9 @@ def _print(result: Report, wanted: int) -> None:
     ):
         typer.echo(f"{name:<10} {score:.2f} (95 % interval {low:.2f} to {high:.2f})")
     if result.null_threshold is not None:
-        typer.echo(f"nothing    answered where the null score is above {result.null_threshold:.4g}")
-        _print_slice("with", result.has_answer)
-        _print_slice("without", result.no_answer)
+        typer.echo(f"no answer  where the null score is above {result.null_threshold:.4g}")
+        _print_slice("answerable", result.has_answer)
+        _print_slice("impossible", result.no_answer)
     typer.echo(
         f"time       {result.seconds:.1f} s in all, {result.questions_per_s:.1f} questions/s; "
         f"p50 {result.p50_ms:.1f} ms, p95 {result.p95_ms:.1f} ms, p99 {result.p99_ms:.1f} ms"
@@ -126,8 +126,7 @@ def _print(result: Report, wanted: int) -> None:
 def _print_slice(which: str, part: Slice | None) -> None:
     if part is not None:
         typer.echo(
-            f"{which:<10} an answer: {part.questions} questions, EM {part.exact_match:.2f}, "
-            f"F1 {part.f1:.2f}"
+            f"{which} {part.questions} questions, EM {part.exact_match:.2f}, F1 {part.f1:.2f}"
         )
 
 

@@ -39,6 +39,8 @@ def _heading(comparison: Comparison) -> str:
     first = comparison.entries[0]
     stopped = "" if comparison.complete else "stopped by Ctrl-C: "
     asked = f"{first.report.questions} questions of {first.report.dataset}"
+    if first.report.null_threshold is not None:
+        asked += f" (null threshold {first.report.null_threshold:.4g})"
     lines = [f"{stopped}{asked}, on {_machine(first)}"]
     lines += [
         f"{entry.label}: measured on {_machine(entry)}"

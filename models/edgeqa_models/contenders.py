@@ -15,6 +15,9 @@ from edgeqa_models.report import Report, read_report
 from edgeqa_models.sample import Sample
 
 
+_Questions = tuple[str, str, int, float | None]  # fingerprint, name, how many, null threshold
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
     """One model of a comparison.
@@ -56,12 +59,15 @@ def find_contenders(paths: Sequence[Path]) -> list[Contender]:
     return [one if times[one.label] == 1 else replace(one, label=str(one.path)) for one in found]
 
 
-def demand_same_questions(contenders: Sequence[Contender], sample: Sample | None) -> None:
-    """Refuse reports of other questions than the rest.
+def demand_same_questions(
+    contenders: Sequence[Contender], sample: Sample | None, null_threshold: float | None = None
+) -> None:
+    """Refuse reports of other questions, or another null threshold, than the rest.
 
     Args:
         contenders: of which some have reports.
         sample: the questions that the others are asked; None if all have reports.
+        null_threshold: that the others are scored with.
 
     Raises:
         DataError: `report_mismatch`, naming both data sets.
@@ -72,13 +78,12 @@ def demand_same_questions(contenders: Sequence[Contender], sample: Sample | None
     if sample is None:
         wanted = _questions_of(reports[0][1])
     else:
-        wanted = (sample.fingerprint, sample.dataset, len(sample.examples))
+        wanted = (sample.fingerprint, sample.dataset, len(sample.examples), null_threshold)
     for path, report in reports:
         if _questions_of(report) != wanted:
             raise DataError(
-                f"{path}: made with {report.questions} questions of {report.dataset}, the others "
-                f"with {wanted[2]} of {wanted[1]}; evaluate again with the same --data, --limit "
-                "and --seed",
+                f"{path}: made with {_described(_questions_of(report))}, the others with "
+                f"{_described(wanted)}; evaluate again with the same options",
                 code="report_mismatch",
             )
 
@@ -109,5 +114,11 @@ def _contender(path: Path) -> Contender:
     return Contender(path.stem, path, report)
 
 
-def _questions_of(report: Report) -> tuple[str, str, int]:
-    return report.fingerprint, report.dataset, report.questions
+def _questions_of(report: Report) -> _Questions:
+    return report.fingerprint, report.dataset, report.questions, report.null_threshold
+
+
+def _described(questions: _Questions) -> str:
+    fingerprint, dataset, count, threshold = questions
+    scored = "" if threshold is None else f", null threshold {threshold:.4g}"
+    return f"{count} questions of {dataset} ({fingerprint[:8]}{scored})"

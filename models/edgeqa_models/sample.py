@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from edgeqa.squad import Example
 from edgeqa.squad_v2 import EVEN
 from edgeqa_models.data import load_examples, located
 from edgeqa_models.report import Task
+
+
+_SUFFIX = re.compile(r"\.(json|jsonl|ndjson|parquet|arrow)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ def take_sample(
     source = located(source)
     everything = load_examples([source], split=split)
     examples = draw(everything, limit, seed)
-    title = name or Path(source).name.removesuffix(".json")
+    title = name or _SUFFIX.sub("", Path(source).name)
     if len(examples) < len(everything):
         title = f"{title} ({len(examples)} of {len(everything)} questions, seed {seed})"
     task: Task = "squad_v1" if all(example.answers for example in everything) else "squad_v2"
