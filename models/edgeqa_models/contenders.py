@@ -14,7 +14,6 @@ from edgeqa_models.peak_memory import peak_memory
 from edgeqa_models.report import Report, read_report
 from edgeqa_models.sample import Sample
 
-
 _Questions = tuple[str, str, int, float | None]  # fingerprint, name, how many, null threshold
 
 

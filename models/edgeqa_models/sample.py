@@ -14,7 +14,6 @@ from edgeqa.squad_v2 import EVEN
 from edgeqa_models.data import load_examples, located
 from edgeqa_models.report import Task
 
-
 _SUFFIX = re.compile(r"\.(json|jsonl|ndjson|parquet|arrow)$")
 
 
