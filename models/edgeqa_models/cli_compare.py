@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeqa_models.cli_evaluate import (
+    DATA_HELP,
     INTERRUPTED,
-    Data,
     Limit,
     Name,
     NullThreshold,
@@ -34,7 +34,9 @@ def compare(
         list[Path],
         typer.Argument(help="Two or more packages, drafts or reports; the first is the reference."),
     ],
-    data: Data | None = None,
+    data: Annotated[
+        str | None, typer.Option(help=f"{DATA_HELP} Not needed to compare reports alone.")
+    ] = None,
     name: Name = "",
     limit: Limit = 0,
     threads: Threads = 1,

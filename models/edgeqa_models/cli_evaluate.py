@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 ModelFolder = Annotated[Path, typer.Argument(help="Package, or draft of `export` or `quantise`.")]
-Data = Annotated[
-    str,
-    typer.Option(
-        help="SQuAD JSON, JSONL, Parquet or Arrow file, a folder of one kind or of "
-        "`datasets.save_to_disk`, or a hub id such as rajpurkar/squad_v2."
-    ),
-]
+DATA_HELP = (
+    "SQuAD JSON, JSONL, Parquet or Arrow file, a folder of one kind or of "
+    "`datasets.save_to_disk`, `edgeqa-devices` (ships with EdgeQA), or a hub id such as "
+    "rajpurkar/squad_v2."
+)
+Data = Annotated[str, typer.Option(help=DATA_HELP)]
 Name = Annotated[str, typer.Option(help="What reports call the data; without it, the file's name.")]
 Limit = Annotated[int, typer.Option(min=0, help="A random sample of so many questions (0: all).")]
 Threads = Annotated[int, typer.Option(min=1, max=64, help="For one inference.")]

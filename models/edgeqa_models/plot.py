@@ -148,9 +148,12 @@ def _title(figure: Figure, comparison: Comparison) -> None:
     first = comparison.entries[0].report
     machines = sorted({entry.report.machine for entry in comparison.entries})
     where = f"{', '.join(machines)}, {first.threads} thread{'s' if first.threads > 1 else ''}"
-    stopped = "" if comparison.complete else f"stopped after {first.questions} questions of "
+    stopped = "" if comparison.complete else "stopped by Ctrl-C: "
     figure.text(0.085, 0.955, _HEADING, fontsize=14, weight="bold", va="center")
-    lines = [f"{stopped}{first.dataset}", f"{where}; the area of a circle is the size of the model"]
+    lines = [
+        f"{stopped}{first.questions} questions of {first.dataset}",
+        f"{where}; the area of a circle is the size of the model",
+    ]
     short = [textwrap.shorten(line, 110, placeholder=" …") for line in lines]
     figure.text(0.085, 0.92, "\n".join(short), fontsize=8.5, color=_GREY, va="top",
                 linespacing=1.5)  # fmt: skip
