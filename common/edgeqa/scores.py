@@ -73,3 +73,11 @@ class Forced(BaseModel):
     f1_lost: float
     max_exact_match_loss: float
     max_f1_loss: float
+
+    def line(self) -> str:
+        """For people, wherever the manifest is read."""
+        return (
+            f"FORCED although it loses {self.f1_lost:.2f} points of F1 (allowed "
+            f"{self.max_f1_loss:.2f}) and {self.exact_match_lost:.2f} of EM (allowed "
+            f"{self.max_exact_match_loss:.2f}) to fp32: {self.reason}"
+        )

@@ -30,7 +30,7 @@ def show_answer(console: Console, answer: Answer, *, context: str | None, total_
     """
     for span in answer.answers or []:
         line = Text(f"{span.score:6.1%}  ")
-        line.append(_clean(span.text), style="bold green")
+        line.append(clean(span.text), style="bold green")
         console.print(line, soft_wrap=True, highlight=False)
         if context is not None:
             console.print(_sentence(context, span, brackets=not console.is_terminal),
@@ -47,24 +47,25 @@ def _sentence(context: str, span: Span, *, brackets: bool) -> Text:
     following = _SENTENCE_END.search(context, end, end + _AROUND_CHARS)
     last = following.start() + 1 if following else min(len(context), end + _AROUND_CHARS)
     text = Text(" " * 8)
-    text.append(("" if ends or not first else "…") + _clean(context[first:start]), style="dim")
-    answer = _clean(context[start:end])
+    text.append(("" if ends or not first else "…") + clean(context[first:start]), style="dim")
+    answer = clean(context[start:end])
     text.append(f"[{answer}]" if brackets else answer, style="bold")
-    text.append(_clean(context[end:last]), style="dim")
+    text.append(clean(context[end:last]), style="dim")
     return text
 
 
 def _origin(answer: Answer, total_ms: float) -> str:
-    parts = [f"device {_clean(answer.device)}"]
+    parts = [f"device {clean(answer.device)}"]
     if answer.model is not None:
-        parts.insert(0, f"{_clean(answer.model.name)} {_clean(answer.model.version)}")
+        parts.insert(0, f"{clean(answer.model.name)} {clean(answer.model.version)}")
     if answer.inference_ms is not None:
         parts.append(f"inference {answer.inference_ms:.1f} ms")
     parts.append(f"total {total_ms:.1f} ms")
     return "        " + " · ".join(parts)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """Text from elsewhere without control characters, for a terminal."""
     return "".join(
         " " if ch in "\n\r\t" else "\ufffd" if unicodedata.category(ch) == "Cc" else ch
         for ch in text

@@ -30,6 +30,7 @@ for command in (
     cli_compare.compare,
     cli_package.check,
     cli_package.package,
+    cli_package.show,
 ):
     app.command()(command)
 cli_repository.register(app)

@@ -28,6 +28,7 @@ from edgeqa.manifest import (
     open_package,
 )
 from edgeqa.reader.engine import Engine
+from edgeqa.scores import Forced
 
 DRAFT_FILE = "draft.json"
 # The sizes that every published reader is served with. Source: Devlin et al. 2019 and the
@@ -56,12 +57,13 @@ class Draft(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Measurable:
-    """A draft or a package, loaded to be measured."""
+    """A draft or a package, loaded to be measured; `forced` as in a package's manifest."""
 
     engine: Engine
     precision: str
     model_sha256: str
     model_bytes: int
+    forced: Forced | None = None
 
 
 def write_draft(folder: Path, draft: Draft) -> None:
@@ -119,7 +121,7 @@ def open_measurable(folder: Path, *, threads: int) -> Measurable:
         manifest = package.manifest
         graph = manifest.files[MODEL_FILE]
         engine = Engine.load(package, threads=threads)
-        return Measurable(engine, manifest.precision, graph.sha256, graph.bytes)
+        return Measurable(engine, manifest.precision, graph.sha256, graph.bytes, manifest.forced)
     draft = read_draft(folder)
     engine = Engine.load_files(
         model=folder / MODEL_FILE,

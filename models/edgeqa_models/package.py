@@ -1,8 +1,9 @@
-"""Package: an int8 (or fp32) draft, its evidence and its check questions become a package.
+"""Package: a draft of any variant, its evidence and its check questions become a package.
 
 The same inputs give the same bytes: no times, no names of this machine but those in the reports.
-What cannot be proven is refused: scores of other bytes, a loss of F1 by quantisation beyond the
-bound, a check question that the model does not answer.
+What cannot be proven is refused: files that were exchanged, an operator that some device lacks,
+scores of other bytes, a loss of quality by quantisation beyond the margins (unless a person forces
+it, which the manifest then says), a check question that the model does not answer.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 from pydantic import ValidationError
 
-from edgeqa.errors import ConfigError, DataError, GateError
+from edgeqa.errors import ConfigError, DataError, GateError, ModelLoadError
 from edgeqa.files import sha256_hex, write_atomic
 from edgeqa.manifest import (
     CHECKS_FILE,
@@ -29,27 +31,15 @@ from edgeqa.manifest import (
     open_package,
 )
 from edgeqa.reader.engine import Engine, prove
+from edgeqa.scores import Forced
 from edgeqa_models.checks import run_checks
 from edgeqa_models.draft import Draft, read_draft
+from edgeqa_models.evidence import Evidence, Margins, demand_evidence, demand_quality
 from edgeqa_models.folders import new_folder
-from edgeqa_models.report import Report
+from edgeqa_models.portable import demand_portable
 
-MAX_F1_LOSS = 0.5  # of int8 against fp32, in points; what the project promises
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What was measured.
-
-    Attributes:
-        own: evaluation of the draft that is packaged.
-        fp32: evaluation of the fp32 draft that it was quantised from, on the same questions.
-        baseline: evaluation that the baseline latency is taken from.
-    """
-
-    own: Report
-    fp32: Report
-    baseline: Report
+NO_MORE_THAN_PROMISED = Margins()
+_LISTED = 5  # check questions that an error message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +59,43 @@ def package(
     training: Training,
     evidence: Evidence,
     checks: list[Check],
-    max_f1_loss: float = MAX_F1_LOSS,
+    margins: Margins = NO_MORE_THAN_PROMISED,
+    force: str | None = None,
 ) -> Package:
     """Assemble `output`/`name`-`version`.
 
+    Args:
+        draft: of `export` or `quantise`.
+        output: folder in which the package is made.
+        label: name, version and licence.
+        training: where the weights come from.
+        evidence: reports of `evaluate`.
+        checks: questions that travel with the package.
+        margins: what may be lost to fp32.
+        force: a person's reason to package what lost more; recorded in the manifest.
+
     Raises:
-        ModelLoadError: `draft` is not a draft or does not load.
+        ModelLoadError: `draft` is not a draft or does not load everywhere.
         DataError: `report_mismatch`, a report is of other bytes or other questions.
         GateError: `quality_lost`, or `checks_failed` with the questions that failed.
+        UsageError: `force` is not a reason.
         ConfigError: the package exists already, its name is not one, or the disk is full.
     """
     description = read_draft(draft)
-    _demand_evidence(sha256_hex(draft / MODEL_FILE), description, evidence)
-    _demand_quality(evidence, max_f1_loss)
+    _demand_sealed(draft, description)
+    demand_evidence(sha256_hex(draft / MODEL_FILE), description, evidence)
+    forced = demand_quality(evidence, margins, force)
+    _demand_portable(draft / MODEL_FILE)
     files = {name: (draft / name).read_bytes() for name in (MODEL_FILE, TOKENIZER_FILE)}
     files[CHECKS_FILE] = _json([check.model_dump() for check in checks])
-    manifest = _manifest(files, description, label, training, evidence)
+    manifest = _manifest(
+        files=files,
+        draft=description,
+        label=label,
+        training=training,
+        evidence=evidence,
+        forced=forced,
+    )
     target = output / f"{label.name}-{label.version}"
     with new_folder(target) as folder:
         for name, content in files.items():
@@ -111,54 +122,50 @@ def read_training(path: Path) -> Training:
         raise DataError(f"{path}: {_first(error)}") from error
 
 
-def _demand_evidence(digest: str, draft: Draft, evidence: Evidence) -> None:
-    own, fp32 = evidence.own, evidence.fp32
-    wrong = None
-    if own.model_sha256 != digest:
-        wrong = "the report of the draft was made with another model.onnx"
-    elif own.precision != draft.precision or fp32.precision != "fp32":
-        wrong = (
-            f"reports of {draft.precision} and fp32 are needed, not of {own.precision} and "
-            f"{fp32.precision}"
+def _demand_sealed(draft: Path, description: Draft) -> None:
+    quantised = description.precision != "fp32"
+    if not description.files or (quantised and description.source_sha256 is None):
+        raise ModelLoadError(
+            f"{draft}: made by an earlier version, which does not say what belongs together; make "
+            "it again",
+            code="draft_malformed",
         )
-    elif _questions(own) != _questions(fp32):
-        wrong = "the two reports are of different questions"
-    elif not (own.complete and fp32.complete):
-        wrong = "a report is of an evaluation that was stopped"
-    if wrong:
-        raise DataError(f"{wrong}; evaluate both drafts again", code="report_mismatch")
 
 
-def _questions(report: Report) -> tuple[str, str, int]:
-    return report.fingerprint, report.dataset, report.questions
-
-
-def _demand_quality(evidence: Evidence, max_f1_loss: float) -> None:
-    loss = evidence.fp32.f1 - evidence.own.f1
-    if loss > max_f1_loss:
-        raise GateError(
-            f"F1 {evidence.own.f1:.2f} is {loss:.2f} below the {evidence.fp32.f1:.2f} of fp32; "
-            f"at most {max_f1_loss:.2f} may be lost",
-            code="quality_lost",
-        )
+def _demand_portable(path: Path) -> None:
+    try:
+        graph = onnx.load(path)
+    except Exception as error:
+        raise ModelLoadError(f"{path}: not an ONNX graph") from error
+    demand_portable(graph)
 
 
 def _demand_checks(engine: Engine, checks: list[Check]) -> None:
     missed = [result for result in run_checks(engine, checks) if not result.right]
     if missed:
-        listed = "; ".join(f"{r.check.question!r} -> {r.answer!r}" for r in missed)
+        listed = "; ".join(f"{r.check.question!r} -> {r.answer!r}" for r in missed[:_LISTED])
+        more = f"; and {len(missed) - _LISTED} more" if len(missed) > _LISTED else ""
+        hint = (
+            ". So many wrong answers mean an untrained or foreign head, exchanged outputs or "
+            "another model's tokenizer"
+            if len(missed) > len(checks) / 2
+            else ""
+        )
         raise GateError(
-            f"{len(missed)} of {len(checks)} check questions are not answered: {listed}",
+            f"{len(missed)} of {len(checks)} check questions are not answered: {listed}{more}"
+            f"{hint}",
             code="checks_failed",
         )
 
 
 def _manifest(
+    *,
     files: dict[str, bytes],
     draft: Draft,
     label: Label,
     training: Training,
     evidence: Evidence,
+    forced: Forced | None,
 ) -> bytes:
     reports = {report.precision: report for report in (evidence.fp32, evidence.own)}
     try:
@@ -174,6 +181,8 @@ def _manifest(
             training=training,
             scores=[report.measured() for report in reports.values()],
             baseline=evidence.baseline.baseline(),
+            cards=evidence.cards(),
+            forced=forced,
         )
     except ValidationError as error:
         raise ConfigError(f"the package cannot be described: {_first(error)}") from error

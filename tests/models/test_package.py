@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import resource
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from support.tiny import make_tokenizer, questions
 
@@ -20,9 +22,12 @@ from edgeqa.files import sha256_hex
 from edgeqa.manifest import Check, Training, open_package
 from edgeqa.reader.engine import Engine, prove
 from edgeqa_models.checks import SHIPPED, read_checks, run_checks
-from edgeqa_models.draft import open_measurable
+from edgeqa_models.describe import describe
+from edgeqa_models.draft import open_measurable, read_draft, write_draft
+from edgeqa_models.evidence import Evidence, Margins
 from edgeqa_models.folders import new_folder
-from edgeqa_models.package import Evidence, Label, package, read_training
+from edgeqa_models.package import Label, package, read_training
+from edgeqa_models.portable import IR_VERSION
 from edgeqa_models.report import Report, read_report
 
 TRAINING = Training(base="b", base_licence="Apache-2.0", data=[], recipe={"seed": 1})
@@ -147,13 +152,115 @@ def refused(inputs: dict[str, Any], output: Path, **changes: Any) -> EdgeqaError
     return caught.value
 
 
-def test_a_loss_beyond_the_bound_is_refused(inputs: dict[str, Any], tmp_path: Path) -> None:
-    evidence = inputs["evidence"]
-    worse = replace(evidence, own=evidence.own.model_copy(update={"f1": 79.4}))
-    error = refused(inputs, tmp_path, evidence=worse)
+def worse(evidence: Evidence, **scores: float) -> Evidence:
+    return replace(evidence, own=evidence.own.model_copy(update=scores))
+
+
+@pytest.mark.parametrize(
+    ("scores", "margins"),
+    [({"f1": 79.4}, Margins(f1=0.7)), ({"exact_match": 68.9}, Margins(exact_match=1.2))],
+)
+def test_a_loss_beyond_the_margin_is_refused(
+    inputs: dict[str, Any], tmp_path: Path, scores: dict[str, float], margins: Margins
+) -> None:
+    evidence = worse(inputs["evidence"], **scores)
+    error = refused(inputs, tmp_path, evidence=evidence)
     assert isinstance(error, GateError)
     assert error.code == "quality_lost"
-    package(output=tmp_path, **{**inputs, "evidence": worse, "max_f1_loss": 0.7})
+    assert ("F1" in str(error)) == ("f1" in scores)
+    made = package(output=tmp_path, **{**inputs, "evidence": evidence, "margins": margins})
+    assert made.manifest.forced is None
+
+
+def test_a_forced_package_says_so_and_why(inputs: dict[str, Any], tmp_path: Path) -> None:
+    evidence = worse(inputs["evidence"], f1=78.0, exact_match=68.5)
+    made = package(output=tmp_path, **{**inputs, "evidence": evidence, "force": " a drill "})
+    forced = open_package(made.path).manifest.forced
+    assert forced is not None
+    assert (forced.reason, forced.f1_lost, forced.exact_match_lost) == ("a drill", 2.0, 1.5)
+    assert (forced.max_f1_loss, forced.max_exact_match_loss) == (0.5, 1.0)
+    assert open_measurable(made.path, threads=1).forced == forced
+    lines = list(describe(open_package(made.path)))
+    assert any(line.startswith("FORCED") and "a drill" in line for line in lines)
+
+
+def test_force_is_not_recorded_where_nothing_had_to_be_forced(
+    inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    plain = package(output=tmp_path / "a", **inputs)
+    forced = package(output=tmp_path / "b", **{**inputs, "force": "to be sure"})
+    assert forced.digest == plain.digest
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 301, "two\nlines", "\x1b[2Jx"])
+def test_force_wants_a_reason_on_one_line(
+    inputs: dict[str, Any], tmp_path: Path, reason: str
+) -> None:
+    error = refused(inputs, tmp_path, force=reason, evidence=worse(inputs["evidence"], f1=70.0))
+    assert error.code == "usage"
+
+
+def test_force_forces_no_wrong_answers_and_no_foreign_reports(
+    inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    wrong = Check(question="what pump ?", context="the pump starts", answers=["nothing of it"])
+    error = refused(inputs, tmp_path, force="please", checks=[*inputs["checks"], wrong])
+    assert error.code == "checks_failed"
+    other = worse(inputs["evidence"])
+    other = replace(other, own=other.own.model_copy(update={"model_sha256": "1" * 64}))
+    assert refused(inputs, tmp_path, force="please", evidence=other).code == "report_mismatch"
+
+
+def test_the_manifest_has_a_card_of_every_measured_variant(
+    inputs: dict[str, Any], fp32: Path, tmp_path: Path
+) -> None:
+    block = report("int8-block", fp32).model_copy(update={"model_sha256": "2" * 64})
+    evidence = replace(inputs["evidence"], others=(block,))
+    made = package(output=tmp_path, **{**inputs, "evidence": evidence})
+    cards = open_package(made.path).manifest.cards
+    assert [(card.variant, card.packaged) for card in cards] == [
+        ("fp32", False),
+        ("int8-block", False),
+        ("int8", True),
+    ]
+    own = cards[-1]
+    assert own.model_sha256 == sha256_hex(made.path / "model.onnx")
+    assert (own.f1, own.f1_interval, own.p95_ms) == (79.6, (69.6, 89.6), 2.5)
+    assert (own.peak_memory_bytes, own.machine, own.threads) == (1 << 20, "test", 1)
+    table = list(describe(made))
+    assert any(line.split()[:3] == ["int8", "*", "70.00"] for line in table)
+    assert len({len(line.split()) for line in table if line.startswith(("fp32", "int8-b"))}) == 1
+
+
+def test_an_fp32_package_has_one_card(inputs: dict[str, Any], fp32: Path, tmp_path: Path) -> None:
+    engine = open_measurable(fp32, threads=1).engine
+    checks = [
+        check.model_copy(
+            update={"answers": [engine.answer(check.question, check.context).spans[0].text]}
+        )
+        for check in inputs["checks"]
+    ]
+    own = report("fp32", fp32)
+    made = package(
+        output=tmp_path,
+        **{**inputs, "draft": fp32, "checks": checks, "evidence": Evidence(own, own, own)},
+    )
+    assert [(card.variant, card.packaged) for card in made.manifest.cards] == [("fp32", True)]
+
+
+def test_two_reports_of_one_variant_and_another_source_are_no_evidence(
+    inputs: dict[str, Any], fp32: Path, tmp_path: Path
+) -> None:
+    evidence = inputs["evidence"]
+    foreign = evidence.fp32.model_copy(update={"model_sha256": "3" * 64})
+    later = report("int8-block", fp32).model_copy(update={"questions": 23})
+    for changed in (
+        replace(evidence, others=(evidence.own,)),
+        replace(evidence, others=(evidence.fp32,)),
+        replace(evidence, others=(later,)),
+        replace(evidence, fp32=foreign),
+    ):
+        assert refused(inputs, tmp_path, evidence=changed).code == "report_mismatch"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +272,7 @@ def test_a_loss_beyond_the_bound_is_refused(inputs: dict[str, Any], tmp_path: Pa
         {"dataset": "other"},
         {"questions": 23},
         {"complete": False},
+        {"task": "squad_v2"},
     ],
 )
 def test_reports_of_something_else_are_no_evidence(
@@ -188,24 +296,83 @@ def test_a_bad_label_is_refused(inputs: dict[str, Any], tmp_path: Path, label: L
     assert not list(tmp_path.rglob("manifest.json"))
 
 
+def reseal(draft: Path) -> None:
+    """As if the draft had been made with the files that it holds now."""
+    write_draft(draft, read_draft(draft).model_copy(update={"files": {}}))
+
+
+def unseal(draft: Path, **changes: Any) -> None:
+    description = json.loads((draft / "draft.json").read_text())
+    (draft / "draft.json").write_text(json.dumps({**description, "files": {}, **changes}))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_file_that_was_exchanged_after_the_export_is_named(
+    inputs: dict[str, Any], int8: Path, distilbert: Path, tmp_path: Path, name: str
+) -> None:
+    draft = shutil.copytree(int8, tmp_path / "draft")
+    content = (draft / name).read_bytes()
+    (draft / name).write_bytes(content.replace(b"pump", b"pmup") + b"\n")
+    error = refused(inputs, tmp_path / "out", draft=draft)
+    assert error.code == "draft_malformed"
+    assert name in str(error)
+
+
+def test_a_draft_of_an_earlier_version_is_measured_but_not_packaged(
+    inputs: dict[str, Any], int8: Path, tmp_path: Path
+) -> None:
+    draft = shutil.copytree(int8, tmp_path / "draft")
+    unseal(draft)
+    open_measurable(draft, threads=1)
+    assert refused(inputs, tmp_path / "out", draft=draft).code == "draft_malformed"
+    unseal(draft, source_sha256=None)
+    reseal(draft)
+    assert refused(inputs, tmp_path / "out", draft=draft).code == "draft_malformed"
+
+
 def test_a_tokenizer_that_is_not_the_models_is_refused(
     inputs: dict[str, Any], int8: Path, tmp_path: Path
 ) -> None:
     draft = shutil.copytree(int8, tmp_path / "draft")
     larger = make_tokenizer()
     larger.add_tokens(["extra"])
-    bare = json.loads((int8 / "tokenizer.json").read_text())
-    bare["post_processor"] = None
-    for content in (larger.to_str(), json.dumps(bare), "{}", "", "garbage"):
+    plain = json.loads((int8 / "tokenizer.json").read_text())
+    bare = {**plain, "post_processor": None}
+    no_end, no_types = copy.deepcopy(plain), copy.deepcopy(plain)
+    no_end["post_processor"]["pair"].pop()
+    for piece in no_types["post_processor"]["pair"]:
+        next(iter(piece.values()))["type_id"] = 0
+    for content in (larger.to_str(), *map(json.dumps, (bare, no_end, no_types)), "{}", "garbage"):
+        unseal(draft)
         (draft / "tokenizer.json").write_text(content)
-        assert isinstance(refused(inputs, tmp_path / "out", draft=draft), ModelLoadError)
+        reseal(draft)
+        error = refused(inputs, tmp_path / "out", draft=draft)
+        assert isinstance(error, ModelLoadError)
+        assert "tokenizer.json" in str(error)
     cased = json.loads((int8 / "tokenizer.json").read_text())
     cased["normalizer"]["lowercase"] = False
+    unseal(draft)
     (draft / "tokenizer.json").write_text(json.dumps(cased))
+    reseal(draft)
     loud = [c.model_copy(update={"context": c.context.upper()}) for c in inputs["checks"]]
     quiet = open_measurable(int8, threads=1).engine
     assert any(result.right for result in run_checks(quiet, loud))
     assert refused(inputs, tmp_path / "out", draft=draft, checks=loud).code == "checks_failed"
+
+
+def test_a_graph_that_a_device_may_not_load_is_refused(
+    inputs: dict[str, Any], int8: Path, tmp_path: Path
+) -> None:
+    draft = shutil.copytree(int8, tmp_path / "draft")
+    graph = onnx.load(draft / "model.onnx")
+    graph.ir_version = IR_VERSION + 1
+    unseal(draft)
+    onnx.save(graph, draft / "model.onnx")
+    reseal(draft)
+    own = report("int8", draft)
+    evidence = replace(inputs["evidence"], own=own)
+    error = refused(inputs, tmp_path / "out", draft=draft, evidence=evidence)
+    assert error.code == "unsupported_operator"
 
 
 def test_shipped_checks_are_well_formed_and_enough() -> None:

@@ -10,6 +10,7 @@ Thread: any; `prepare` and `read` share nothing that changes.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from edgeqa.reader.spans import (
     merge,
     read_window,
 )
-from edgeqa.reader.windows import Windower, WindowSizes
+from edgeqa.reader.windows import CONTEXT, QUESTION, Windower, WindowSizes
 from edgeqa.squad import Gold, best, f1
 
 KNOWN_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
@@ -115,11 +116,14 @@ class Engine:
         Raises:
             ModelLoadError: as `load`.
         """
+        loaded = _load_tokenizer(tokenizer, vocabulary)
+        wide = _load_session(model, threads)
+        if any(node.name == "token_type_ids" for node in wide.get_inputs()):
+            _check_token_types(loaded, str(tokenizer))
         windower = Windower(
-            tokenizer=_load_tokenizer(tokenizer, vocabulary),
+            tokenizer=loaded,
             sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
         )
-        wide = _load_session(model, threads)
         return cls(
             wide=wide,
             narrow=wide if threads == 1 else _load_session(model, 1),
@@ -239,10 +243,21 @@ def _load_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
         raise ModelLoadError(
             f"{path}: {tokenizer.get_vocab_size()} tokens, but the model knows {vocabulary}"
         )
-    probe = tokenizer.encode("a", "b")
-    if probe.sequence_ids[:1] != [None] or 1 not in probe.sequence_ids:
+    order = [part for part, _ in itertools.groupby(tokenizer.encode("a", "b").sequence_ids)]
+    if order != [None, QUESTION, None, CONTEXT, None]:
         raise ModelLoadError(f"{path}: does not build [CLS] question [SEP] context [SEP]")
     return tokenizer
+
+
+def _check_token_types(tokenizer: Tokenizer, path: str) -> None:
+    """A model that was trained with token types and gets none only answers worse."""
+    probe = tokenizer.encode("a", "b")
+    pairs = zip(probe.sequence_ids, probe.type_ids, strict=True)
+    if any(part is not None and part != kind for part, kind in pairs):
+        raise ModelLoadError(
+            f"{path}: gives question and context the token types {probe.type_ids}; the model wants "
+            "0 and 1"
+        )
 
 
 def _load_session(path: Path, threads: int) -> ort.InferenceSession:
