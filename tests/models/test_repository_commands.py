@@ -286,6 +286,8 @@ def test_status_finds_lost_and_changed_files(repository: Repository, package: Pa
     assert repository.run("status", "--verify").code == "digest_mismatch"
     model.unlink()
     assert repository.run("status").code == "digest_mismatch"
+    repository.publish(package)
+    assert repository.run("status", "--verify").exit_code == 0, "publishing again mends it"
 
 
 def test_status_of_a_mirror_needs_neither_keys_nor_a_writable_folder(

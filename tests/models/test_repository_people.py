@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ from support.repository import (
 )
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Targets
+
+from edgeqa.files import write_atomic
+from edgeqa_models.repository.environment import Passphrase
+from edgeqa_models.repository.keys import KeyFolder
+from edgeqa_models.repository.layout import Layout
+from edgeqa_models.repository.publication import Bench, sign
+from edgeqa_models.repository.signing import Order
 
 NOBODY = ("--no-passphrase",)
 
@@ -129,6 +137,25 @@ def test_people_who_make_their_own_keys_become_root(tmp_path: Path, package: Pat
     assert [key["here"] for key in status["roles"][0]["keys"]] == [False, False]
 
 
+def test_a_root_is_signed_on_a_machine_that_has_the_metadata_alone(
+    tmp_path: Path, package: Path
+) -> None:
+    repository = make_repository(tmp_path, package)
+    offline = Repository(tmp_path / "stick" / "repo", tmp_path / "stick" / "keys")
+    offline.keys.mkdir(parents=True)
+    for path in repository.keys.glob("root-*.pem"):
+        shutil.move(path, offline.keys / path.name)
+    assert repository.run("rotate", "targets", *NOBODY).exit_code == 0
+    for part in ("metadata", "staged"):
+        shutil.copytree(repository.path / part, offline.path / part)
+    done = offline.run("sign", "--yes")
+    assert done.exit_code == 0, done.stderr
+    shutil.copy(offline.path / "staged" / "root.json", repository.path / "staged" / "root.json")
+    done = repository.run("sign", "--yes")
+    assert "published root 2" in done.stdout
+    device_gets(repository, tmp_path / "device")
+
+
 def test_a_new_package_waits_for_two_people(tmp_path: Path, package: Path) -> None:
     repository = make_repository(tmp_path, options=("--targets-keys", 2, "--targets-threshold", 2))
     alice = hand_over(repository, "alice", "targets", move=0)
@@ -206,16 +233,32 @@ def test_online_keys_are_renewed_while_a_root_waits(tmp_path: Path, package: Pat
     device_gets(repository, tmp_path / "device")
 
 
-def test_keys_that_belong_to_no_role_sign_nothing(tmp_path: Path) -> None:
+def test_keys_that_belong_to_no_role_sign_nothing(tmp_path: Path, package: Path) -> None:
     repository = make_repository(tmp_path)
     stranger = Repository(repository.path, tmp_path / "stranger")
     edgeqa_models("repository", "key", "timestamp", "--keys", stranger.keys, *NOBODY)
     done = stranger.run("sign")
     assert (done.exit_code, done.code) == (3, "key_missing")
-    done = stranger.run("rotate", "root", *NOBODY)
-    assert done.exit_code == 0, "it only stages"
-    done = stranger.run("sign", "--yes")
+    assert stranger.run("add", package).exit_code == 0
+    before = (repository.path / "staged" / "targets.json").read_bytes()
+    done = stranger.run("sign", "--yes", env={"SOURCE_DATE_EPOCH": "4000000000"})
+    assert (done.exit_code, done.code) == (3, "key_missing")
+    assert (repository.path / "staged" / "targets.json").read_bytes() == before, "nor date it"
+
+
+def test_a_new_root_key_may_sign_before_the_old_one(tmp_path: Path, package: Path) -> None:
+    repository = make_repository(tmp_path, package)
+    alice = hand_over(repository, "alice", "root", move=0)
+    assert repository.run("rotate", "root", *NOBODY).exit_code == 0
+    done = repository.run("sign", "--yes", "--role", "root")
     assert (done.exit_code, done.code) == (5, "signature_missing")
+    before = json.loads((repository.path / "staged" / "root.json").read_bytes())
+    assert len(before["signatures"]) == 1
+    done = alice.run("sign", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert "published root 2" in done.stdout
+    after = json.loads((repository.path / "metadata" / "2.root.json").read_bytes())
+    assert after["signed"] == before["signed"]
 
 
 def test_a_staged_package_that_nobody_has_read_is_not_signed_along(
@@ -340,16 +383,34 @@ def test_a_root_that_was_taken_away_is_noticed(tmp_path: Path) -> None:
         assert "bring them back" in done.stderr
 
 
-def test_a_write_protected_stick_signs_all_the_same(tmp_path: Path) -> None:
+def test_a_damaged_note_in_the_key_folder_is_refused(tmp_path: Path) -> None:
     repository = make_repository(tmp_path)
     note = repository.keys / "repository.json"
-    note.unlink()
-    note.mkdir()  # whatever root may write
+    note.write_text("{}")
     done = repository.run("sign")
     assert (done.exit_code, done.code) == (3, "key_damaged")
+    note.unlink()
+    note.mkdir()
+    assert repository.run("sign").code == "key_damaged"
     note.rmdir()
     assert repository.run("sign").exit_code == 0
     assert json.loads(note.read_text())["versions"]["timestamp"] == 2
+
+
+def test_a_key_folder_that_cannot_be_written_is_no_reason_not_to_publish(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path)
+    layout = Layout(repository.path)
+    keys = KeyFolder(repository.keys, Passphrase(environ={}, ask=None), repository=repository.path)
+
+    def write_and_pull_the_stick(path: Path, content: bytes) -> None:
+        write_atomic(path, content)
+        shutil.rmtree(repository.keys)
+
+    bench = Bench(layout, keys, write=write_and_pull_the_stick)
+    now = datetime.now(UTC).replace(microsecond=0)
+    done = sign(bench, Order(now=now), approve=lambda _: True)
+    assert done.state.timestamp.version == 2
+    assert "not noted in the key folder" in done.notes[0]
 
 
 def test_staged_metadata_that_others_overtook_are_refused(tmp_path: Path, package: Path) -> None:

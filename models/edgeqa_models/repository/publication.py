@@ -7,7 +7,7 @@ snapshot, timestamp, root. Each but the timestamp has a name of its own and neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -229,6 +229,9 @@ def _demand_progress(bench: Bench, before: State, outcome: Outcome) -> None:
     staged = {role: one.raw for role, one in outcome.staged.items()}
     if outcome.publish or staged != {role: one.raw for role, one in before.staged.items()}:
         return
+    known = {*before.root.signed.keys, *_keys_of_root(outcome)}
+    if not known.intersection(bench.keys.files()):
+        raise ConfigError(f"{bench.keys.path} holds no key of this repository", code="key_missing")
     if outcome.waiting:
         first = outcome.waiting[0]
         raise VerificationError(
@@ -240,6 +243,11 @@ def _demand_progress(bench: Bench, before: State, outcome: Outcome) -> None:
     raise ConfigError(
         f"{bench.keys.path} holds no key that could sign anything now", code="key_missing"
     )
+
+
+def _keys_of_root(where: Outcome | State) -> Collection[str]:
+    staged = where.staged.get(Role.ROOT)
+    return list(staged.signed.keys) if staged else ()
 
 
 def _demand_keys(keys: KeyFolder, state: State, order: Order) -> None:

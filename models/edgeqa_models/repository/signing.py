@@ -72,22 +72,50 @@ def advance(state: State, signers: Signers, order: Order) -> Outcome:
         staged[Role.ROOT] = root
         waiting += waiting_for_root(state.root.signed, root)
         if not root_missing(state.root.signed, root):
-            turn = _Turn(state, signers, order, root.signed)
-            if turn.run():
-                return Outcome((*turn.fresh.values(), root), turn.held(), tuple(turn.waiting))
-            staged |= turn.held() | turn.fresh
-            waiting += turn.waiting
-    turn = _Turn(state, signers, order, state.root.signed)
-    published = turn.fresh if turn.run() else {}
-    for role, document in {**turn.held(), **({} if published else turn.fresh)}.items():
-        staged.setdefault(role, document)
-    roles = {one.role for one in waiting}
-    waiting += [one for one in turn.waiting if one.role not in roles]
+            under = _attempt(state, signers, order, root.signed)
+            if under.valid:
+                return Outcome((*under.fresh.values(), root), under.held, tuple(under.waiting))
+            staged |= under.held
+            waiting += under.waiting
+    under = _attempt(state, signers, order, state.root.signed)
+    staged = {**under.held, **staged}
+    known = {one.role for one in waiting}
+    waiting += [one for one in under.waiting if one.role not in known]
     return Outcome(
-        publish=tuple(published.values()),
-        staged={role: one for role, one in staged.items() if role not in published},
-        waiting=tuple(one for one in waiting if one.role not in published),
+        publish=tuple(under.fresh.values()),
+        staged={role: one for role, one in staged.items() if role not in under.fresh},
+        waiting=tuple(one for one in waiting if one.role not in under.fresh),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What can be made valid under one root.
+
+    Attributes:
+        valid: whether everything is, with what is in `fresh`.
+        fresh: new metadata, complete.
+        held: what must be kept for others to go on with.
+        waiting: what is lacking.
+    """
+
+    valid: bool
+    fresh: Mapping[Role, Document]
+    held: Mapping[Role, Document]
+    waiting: list[Waiting]
+
+
+def _attempt(state: State, signers: Signers, order: Order, final: Root) -> _Attempt:
+    turn = _Turn(state, signers, order, final)
+    if turn.run(turn.next_targets()):
+        return _Attempt(True, turn.fresh, turn.held(), turn.waiting)
+    # New targets must wait for a snapshot by somebody else; the timestamp must not wait for it.
+    held = turn.held() | turn.fresh
+    calm = _Turn(state, signers, order, final)
+    if not calm.run(state.targets):
+        return _Attempt(False, {}, held, turn.waiting)
+    held = {role: document for role, document in held.items() if role not in calm.fresh}
+    return _Attempt(True, calm.fresh, held, turn.waiting)
 
 
 def _next_root(state: State, signers: Signers, order: Order) -> Document | None:
@@ -100,8 +128,7 @@ def _next_root(state: State, signers: Signers, order: Order) -> Document | None:
         there = any(keyid in signers for keyid in old.signed.roles[Role.ROOT].keyids)
         if not (allowed and wanted and there):
             return None
-    if document is None or not verified_by(old.signed, document):
-        # What no present key vouches for begins to be valid now, whatever its file says.
+    if document is None or not _is_begun_root(old, document, order.now):
         latest = document or old
         document = stamped(
             latest.signed,
@@ -109,9 +136,19 @@ def _next_root(state: State, signers: Signers, order: Order) -> Document | None:
             now=order.now,
             days=order.days.get(Role.ROOT, latest.days),
         )
-    if not allowed:
-        return document
-    return _sign(document, signers, (old.signed, document.signed))
+    if allowed:
+        document = _sign(document, signers, (old.signed, document.signed))
+    # Without a signature nothing has begun, and what is staged stays as it is.
+    return document if document.metadata.signatures else state.staged.get(Role.ROOT, document)
+
+
+def _is_begun_root(old: Document, staged: Document, now: datetime) -> bool:
+    """Whether a staged root keeps its dates: what no key vouches for begins to be valid now."""
+    if verified_by(old.signed, staged):
+        return True
+    # A new key alone may be anybody's, so what it signed must be what we would have made.
+    usual = staged.days == old.days and staged.signed_at <= now
+    return usual and bool(verified_by(staged.signed, staged))
 
 
 def _sign(document: Document, signers: Signers, roots: Iterable[Root]) -> Document:
@@ -135,9 +172,8 @@ class _Turn:
         self.waiting: list[Waiting] = []
         self._incomplete: dict[Role, Document] = {}
 
-    def run(self) -> bool:
+    def run(self, targets: Document) -> bool:
         """Whether all roles are valid under the root, with what is in `fresh`."""
-        targets = self._targets()
         if self._must_renew(targets):
             return False
         meta = {f"{Role.TARGETS}.json": meta_of(targets)}
@@ -155,7 +191,8 @@ class _Turn:
             if document.metadata.signatures or role in self._state.staged
         }
 
-    def _targets(self) -> Document:
+    def next_targets(self) -> Document:
+        """The targets to go on from: staged or renewed ones if they are complete."""
         published = self._state.targets
         staged = self._state.staged.get(Role.TARGETS)
         if staged is not None:
@@ -215,7 +252,10 @@ class _Turn:
         lacking = waiting_for(self._final, document)
         self.waiting += lacking
         if lacking:
-            self._incomplete[document.role] = document
+            begun = document.metadata.signatures or document.role not in self._state.staged
+            self._incomplete[document.role] = (
+                document if begun else self._state.staged[document.role]
+            )
             return None
         self.fresh[document.role] = document
         return document
