@@ -22,7 +22,7 @@ from edgeqa_models.cli_evaluate import (
 )
 
 if TYPE_CHECKING:
-    from edgeqa_models.compare import Comparison
+    from edgeqa_models.comparison import Comparison
     from edgeqa_models.contenders import Contender
     from edgeqa_models.evaluate import Tally
     from edgeqa_models.plot import Format
@@ -104,7 +104,8 @@ def _measure(
 ) -> Comparison:
     """Ask all that have no report yet, and set everything side by side."""
     from edgeqa.errors import UsageError
-    from edgeqa_models.compare import Comparison, Entry, against_first, ask_in_turns
+    from edgeqa_models.compare import against_first, ask_in_turns
+    from edgeqa_models.comparison import Comparison, Entry
     from edgeqa_models.contenders import load
     from edgeqa_models.evaluate import report_on
     from edgeqa_models.interrupt import Interrupt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgeqa_models.compare import Comparison, Entry, Pair
+from edgeqa_models.comparison import Comparison, Entry, Pair
 from edgeqa_models.published import MACHINE, PUBLISHED
 
 Rows = list[list[str]]  # the first is the head

@@ -26,7 +26,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.typing import ColorType
 
 from edgeqa.errors import UsageError
-from edgeqa_models.compare import Comparison, Entry
+from edgeqa_models.comparison import Comparison, Entry
 from edgeqa_models.labels import Spot, place_labels
 from edgeqa_models.report import Report
 

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from edgeqa.errors import DataError, EdgeqaError, ModelLoadError, UsageError
 from edgeqa.reader.engine import Engine, Reading
 from edgeqa_models.cli import app
-from edgeqa_models.compare import BLOCK, Comparison, Entry, against_first, ask_in_turns
+from edgeqa_models.compare import BLOCK, against_first, ask_in_turns
+from edgeqa_models.comparison import Comparison, Entry
 from edgeqa_models.comparison_table import as_markdown, as_text
 from edgeqa_models.contenders import Loaded, find_contenders
 from edgeqa_models.data import load_examples

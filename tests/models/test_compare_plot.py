@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeqa.errors import UsageError
-from edgeqa_models.compare import Comparison, Entry, against_first
+from edgeqa_models.compare import against_first
+from edgeqa_models.comparison import Comparison, Entry
 from edgeqa_models.labels import Spot, place_labels
 from edgeqa_models.plot import draw_plot, plot_files
 from edgeqa_models.report import Report
