@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import json
 import os
@@ -22,9 +23,12 @@ from support.repository import (
     make_repository,
 )
 
-from edgeqa.errors import VerificationError
+from edgeqa.errors import ConfigError, VerificationError
+from edgeqa_models.repository.contents import packages
+from edgeqa_models.repository.intake import entered
 from edgeqa_models.repository.layout import Layout, RepositoryBusyError
 from edgeqa_models.repository.publication import add
+from edgeqa_models.repository.state import load
 
 NOW = "2026-11-01T12:00:00Z"
 
@@ -437,3 +441,29 @@ def test_an_error_of_the_real_command_is_one_line_with_its_code(tmp_path: Path) 
 def test_source_date_epoch_must_be_a_time(repository: Repository) -> None:
     done = repository.run("sign", env={"SOURCE_DATE_EPOCH": "yesterday"})
     assert (done.exit_code, done.code) == (2, "usage")
+
+
+def test_five_thousand_packages_fit_and_what_devices_cannot_take_is_refused(
+    repository: Repository, package: Path
+) -> None:
+    repository.publish(package)
+    state = load(Layout(repository.path))
+    targets = copy.deepcopy(state.targets.signed)
+    first = dict(targets.targets)
+
+    def grow(numbers: range) -> None:
+        for number in numbers:
+            version = f"1.0.{number}"
+            for path, target in first.items():
+                made = copy.deepcopy(target)
+                made.path = path.replace("1.0.0", version)
+                if made.custom:
+                    made.unrecognized_fields["custom"] = {**target.custom, "version": version}
+                targets.targets[made.path] = made
+
+    grow(range(1, 5000))
+    assert len(packages(entered(state, targets).signed)) == 5000
+    grow(range(5000, 7000))
+    with pytest.raises(ConfigError) as raised:
+        entered(state, targets)
+    assert raised.value.code == "repository_full"

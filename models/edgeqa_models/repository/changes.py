@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tuf.api.metadata import Root, Targets
 
-from edgeqa_models.repository.contents import files_of, packages
+from edgeqa_models.repository.contents import grouped, label, packages
 from edgeqa_models.repository.roles import Role
 from edgeqa_models.repository.state import State
 
@@ -39,12 +39,13 @@ def _of_root(old: Root, new: Root) -> list[str]:
 def _of_targets(old: Targets, new: Targets) -> list[str]:
     before = {(one.name, one.version): one for one in packages(old)}
     after = {(one.name, one.version): one for one in packages(new)}
+    files_before, files_after = grouped(old), grouped(new)
     lines = [f"- {one.name} {one.version}" for key, one in before.items() if key not in after]
     lines += [
         f"{'!' if key in before else '+'} {one.name} {one.version} "
         f"({one.architecture}, {one.precision}, {one.bytes:,} bytes) {one.digest}"
         for key, one in after.items()
-        if before.get(key) != one or files_of(old, one) != files_of(new, one)
+        if before.get(key) != one or files_before.get(label(one)) != files_after[label(one)]
     ]
     if new.delegations is not None:
         lines.append("targets: delegations to other keys")

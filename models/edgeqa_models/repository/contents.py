@@ -27,28 +27,33 @@ def packages(targets: Targets) -> list[PackageSummary]:
         VerificationError: `repository_damaged`, a target belongs to none.
     """
     found = []
-    files = 0
-    for path, target in targets.targets.items():
-        if not path.endswith(f"/{MANIFEST_FILE}"):
-            files += 1
-            continue
+    for folder, files in grouped(targets).items():
+        path = f"{folder}/{MANIFEST_FILE}"
+        if path not in files:
+            raise _damaged(folder)
         try:
-            summary = PackageSummary.model_validate(target.custom)
+            summary = PackageSummary.model_validate(files[path].custom)
         except ValidationError as error:
-            raise _damaged(path) from error
-        if path != target_path(summary.name, summary.version) or summary.digest != _digest(target):
-            raise _damaged(path)
+            raise _damaged(folder) from error
+        if path != target_path(summary.name, summary.version) or summary.digest != _digest(
+            files[path]
+        ):
+            raise _damaged(folder)
         found.append(summary)
-        files -= len(files_of(targets, summary)) - 1
-    if files:
-        raise VerificationError(f"{files} targets belong to no package", code="repository_damaged")
     return sorted(found, key=lambda one: (one.name, [int(n) for n in one.version.split(".")]))
 
 
-def files_of(targets: Targets, package: PackageSummary) -> Mapping[str, TargetFile]:
-    """The targets of one package, by path."""
-    folder = target_path(package.name, package.version, "")
-    return {path: one for path, one in targets.targets.items() if path.startswith(folder)}
+def grouped(targets: Targets) -> Mapping[str, Mapping[str, TargetFile]]:
+    """The targets of each package, by path, under its `NAME/VERSION`."""
+    found: dict[str, dict[str, TargetFile]] = {}
+    for path, target in targets.targets.items():
+        found.setdefault(path.rpartition("/")[0], {})[path] = target
+    return found
+
+
+def label(package: PackageSummary) -> str:
+    """`NAME/VERSION`, the folder of a package's targets."""
+    return target_path(package.name, package.version, "").removesuffix("/")
 
 
 def withdrawn(targets: Targets) -> Mapping[str, str]:
@@ -66,8 +71,8 @@ def with_package(targets: Targets, package: Package) -> Targets | None:
     manifest = targets.targets.get(target_path(summary.name, summary.version))
     if manifest is not None and _digest(manifest) == summary.digest:
         return None
-    label = f"{summary.name}/{summary.version}"
-    before = _digest(manifest) if manifest else withdrawn(targets).get(label, summary.digest)
+    gone = withdrawn(targets)
+    before = _digest(manifest) if manifest else gone.get(label(summary), summary.digest)
     if before != summary.digest:
         raise VerificationError(
             f"{summary.name} {summary.version} was published with other bytes ({before}); "
@@ -75,7 +80,7 @@ def with_package(targets: Targets, package: Package) -> Targets | None:
             code="version_published",
         )
     made = copy.deepcopy(targets)
-    _set_withdrawn(made, {k: v for k, v in withdrawn(targets).items() if k != label})
+    _set_withdrawn(made, {k: v for k, v in gone.items() if k != label(summary)})
     entries = {name: (entry.bytes, entry.sha256) for name, entry in package.manifest.files.items()}
     others = sum(size for size, _ in entries.values())
     entries[MANIFEST_FILE] = summary.bytes - others, summary.digest.removeprefix("sha256:")
@@ -97,9 +102,9 @@ def without_package(targets: Targets, name: str, version: str) -> Targets:
     if not found:
         raise ConfigError(f"{name} {version} is not in the repository", code="package_unknown")
     made = copy.deepcopy(targets)
-    for path in files_of(targets, found[0]):
+    for path in grouped(targets)[label(found[0])]:
         del made.targets[path]
-    _set_withdrawn(made, {**withdrawn(targets), f"{name}/{version}": found[0].digest})
+    _set_withdrawn(made, {**withdrawn(targets), label(found[0]): found[0].digest})
     return made
 
 
@@ -114,7 +119,5 @@ def _digest(target: TargetFile) -> str:
     return f"sha256:{target.hashes.get('sha256')}"
 
 
-def _damaged(path: str) -> VerificationError:
-    return VerificationError(
-        f"target {path} does not describe a package", code="repository_damaged"
-    )
+def _damaged(folder: str) -> VerificationError:
+    return VerificationError(f"the targets in {folder!r} are no package", code="repository_damaged")

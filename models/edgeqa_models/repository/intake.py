@@ -17,7 +17,7 @@ from edgeqa.errors import ConfigError, VerificationError
 from edgeqa.files import copy_atomic, sha256_hex, sync_folder
 from edgeqa.manifest import Manifest, Package
 from edgeqa.targets import PackageSummary, target_path
-from edgeqa_models.repository.contents import files_of, packages, with_package
+from edgeqa_models.repository.contents import grouped, label, packages, with_package
 from edgeqa_models.repository.documents import Document, stamped
 from edgeqa_models.repository.layout import FOLDER_MODE, Layout, named_write_errors
 from edgeqa_models.repository.roles import MAX_BYTES, Role
@@ -92,11 +92,10 @@ def demand_files(layout: Layout, old: Targets, new: Targets) -> None:
         raise VerificationError(
             "staged targets delegate to other keys; delete them", code="repository_damaged"
         )
-    known = {(one.name, one.version): one for one in packages(old)}
+    known, all_files = grouped(old), grouped(new)
     for package in packages(new):
-        before = known.get((package.name, package.version))
-        files = files_of(new, package)
-        if before == package and files == files_of(old, package):
+        before, files = known.get(label(package)), all_files[label(package)]
+        if before == files:
             continue
         if before is not None:
             raise VerificationError(
