@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -254,3 +255,21 @@ def test_a_root_that_the_old_root_did_not_sign_is_refused(
     shutil.copy(stranger.path / "metadata" / "2.root.json", repository.path / "metadata")
     with pytest.raises(UnsignedMetadataError):
         device.refresh(url)
+
+
+def test_the_client_in_the_documentation_works(
+    repository: Repository,
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "repository.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.+?)```", page, flags=re.DOTALL)
+    code = code.replace("https://models.example.org", url)
+    code = code.replace("minilm-l6-squad/0.1.0", "tiny/1.0.0")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1.root.json").write_bytes(repository.root)
+    exec(code, {})  # noqa: S102  our own page
+    assert "sha256:" in capsys.readouterr().out
+    assert len(list((tmp_path / "downloads").iterdir())) == 1

@@ -126,12 +126,11 @@ class KeyFolder:
             ) from error
 
     def _new_passphrase(self) -> bytes:
-        passphrase = self._passphrase.get(new=True)
         for path in self._paths():
             if _ENCRYPTED in _blocks(path):
                 self._open(path)  # one passphrase for all, or a later `sign` would stop half-way
-                break
-        return passphrase
+                return self._passphrase.get()
+        return self._passphrase.get(new=True)
 
     def _key_of(self, path: Path) -> SSlibKey:
         public = _blocks(path).get(_PUBLIC)
