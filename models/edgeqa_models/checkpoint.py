@@ -7,7 +7,9 @@ reader that loads but does not read.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import transformers
@@ -18,6 +20,12 @@ from edgeqa_models.vocabulary import demand_fitting_tokenizer
 
 SUPPORTED = ("bert", "distilbert")
 _SPAN_LABELS = 2  # start and end
+_WEIGHTS = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+_TOKENIZERS = ("tokenizer.json", "vocab.txt")
+_MAX_REASON_CHARS = 300  # transformers lists all architectures that it knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ def load_config(checkpoint: str) -> Any:
     Raises:
         ModelLoadError: it cannot be loaded or is of another architecture.
     """
+    _demand_config(checkpoint)
     try:
         config = transformers.AutoConfig.from_pretrained(checkpoint)
     except Exception as error:
@@ -65,10 +74,11 @@ def load_tokenizer(checkpoint: str) -> Any:
     Raises:
         ModelLoadError: there is none, or only a slow one.
     """
+    _demand_one_of(checkpoint, _TOKENIZERS, "tokenizer (tokenizer.json)")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, use_fast=True)
     except Exception as error:
-        raise unloadable(f"the tokenizer of {checkpoint}", error) from error
+        raise unloadable(checkpoint, error, part="its tokenizer") from error
     if not tokenizer.is_fast:
         raise ModelLoadError(f"{checkpoint} has no fast tokenizer (tokenizer.json)")
     return tokenizer
@@ -90,12 +100,13 @@ def load_reader(checkpoint: str, *, attention: str = "eager") -> ReaderCheckpoin
     config = load_config(checkpoint)
     tokenizer = load_tokenizer(checkpoint)
     demand_fitting_tokenizer(checkpoint, tokenizer, config)
+    _demand_one_of(checkpoint, _WEIGHTS, "weights (model.safetensors or pytorch_model.bin)")
     try:
         model, info = transformers.AutoModelForQuestionAnswering.from_pretrained(
             checkpoint, config=config, attn_implementation=attention, output_loading_info=True
         )
     except Exception as error:
-        raise unloadable(checkpoint, error) from error
+        raise unloadable(checkpoint, error, part="its weights") from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelLoadError(
@@ -111,13 +122,39 @@ def load_reader(checkpoint: str, *, attention: str = "eager") -> ReaderCheckpoin
     return ReaderCheckpoint(model.eval(), tokenizer, _architecture(config, model))
 
 
-def unloadable(what: str, error: Exception) -> ModelLoadError:
-    """One line about a checkpoint that transformers refuses."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return ModelLoadError(
-        f"{what}: cannot be loaded: {reason.rstrip('.')}; without internet, name a folder with "
-        "config.json, weights and tokenizer"
+def unloadable(checkpoint: str, error: Exception, *, part: str = "it") -> ModelLoadError:
+    """One line about a checkpoint, or a part of it, that transformers refuses."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if len(reason) > _MAX_REASON_CHARS:
+        reason = f"{reason[:_MAX_REASON_CHARS]}…"
+    advice = (
+        ""
+        if Path(checkpoint).is_dir()
+        else "; without internet, name a folder with config.json, weights and tokenizer"
     )
+    return ModelLoadError(f"{checkpoint}: {part} cannot be loaded: {reason}{advice}")
+
+
+def _demand_config(checkpoint: str) -> None:
+    """Say of a folder what transformers says at length."""
+    path = Path(checkpoint) / "config.json"
+    if not Path(checkpoint).is_dir():
+        return
+    try:
+        config = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelLoadError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelLoadError(f"{path}: not valid JSON") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(kind, str):
+        raise ModelLoadError(f"{path}: names no model_type")
+
+
+def _demand_one_of(checkpoint: str, names: tuple[str, ...], what: str) -> None:
+    folder = Path(checkpoint)
+    if folder.is_dir() and not any((folder / name).is_file() for name in names):
+        raise ModelLoadError(f"{checkpoint}: holds no {what}")
 
 
 def _architecture(config: Any, model: Any) -> Architecture:

@@ -29,7 +29,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         ConfigError: `path` exists already (`output_exists`), or the disk is full or the place
             not writable (`output_unwritable`); nothing is left behind.
     """
-    if path.exists():
+    if path.exists() or path.is_symlink():  # a link to nowhere too is somebody's
         raise ConfigError(f"{path} exists already; delete it or name another", code="output_exists")
     temporary: Path | None = None
     try:
@@ -44,11 +44,20 @@ def new_folder(path: Path) -> Iterator[Path]:
         _remove(temporary)
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
         raise ConfigError(
-            f"{path}: cannot be written: {reason}", code="output_unwritable"
+            f"{path}: cannot be written: {reason}{_elsewhere(error, temporary)}",
+            code="output_unwritable",
         ) from error
     except BaseException:  # Ctrl-C too must leave nothing behind
         _remove(temporary)
         raise
+
+
+def _elsewhere(error: OSError, temporary: Path | None) -> str:
+    """Which file, where it is not one of ours: the disk that is full may be that of /tmp."""
+    name = error.filename
+    if not isinstance(name, str) or temporary is None or Path(name).is_relative_to(temporary):
+        return ""
+    return f" ({name})"
 
 
 def _remove(folder: Path | None) -> None:

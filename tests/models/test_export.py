@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import numpy_helper
-from support.tiny import make_tokenizer, questions, save_checkpoint
+import transformers
+from support.tiny import make_tokenizer, questions
 from tokenizers import Tokenizer
 
 from edgeqa.errors import ConfigError, GateError, ModelLoadError
+from edgeqa.files import sha256_hex
+from edgeqa.manifest import Architecture
 from edgeqa_models.checkpoint import load_reader
+from edgeqa_models.checks import SHIPPED, read_checks
 from edgeqa_models.draft import SERVED, open_measurable, read_draft
 from edgeqa_models.export import export
-from edgeqa_models.graph import IR_VERSION, OPSET
-from edgeqa_models.parity import TOLERANCE, demand_parity, measure_parity
+from edgeqa_models.graph import demand_room
+from edgeqa_models.parity import TOLERANCE, measure_parity
+from edgeqa_models.portable import IR_VERSION, OPSET
+from edgeqa_models.quantise import calibration_texts, quantise
+from edgeqa_models.variants import Variant
 
 # Two windows each, so that stride, padding and token types are all used.
 PAIRS = [(question, context) for question, context, _, _ in questions(5, words=500)]
+# At most so much of fp32's bytes.
+SHARES = {Variant.INT8: 0.26, Variant.INT8_BLOCK: 0.29, Variant.INT4_BLOCK: 0.2, Variant.FP16: 0.51}
 
 
 def test_a_draft_gives_torchs_logits_and_says_what_it_is(fp32: Path, bert: Path) -> None:
@@ -39,6 +50,10 @@ def test_a_draft_gives_torchs_logits_and_says_what_it_is(fp32: Path, bert: Path)
     assert fused.count("BiasGelu") == 2
     draft = read_draft(fp32)
     assert (draft.precision, draft.architecture.layers, draft.sizes) == ("fp32", 2, SERVED)
+    assert draft.source_sha256 is None
+    assert {name: entry.sha256 for name, entry in draft.files.items()} == {
+        name: sha256_hex(fp32 / name) for name in ("model.onnx", "tokenizer.json")
+    }
     parity = measure_parity(
         (fp32 / "model.onnx").read_bytes(), load_reader(str(bert)), PAIRS, SERVED
     )
@@ -71,34 +86,6 @@ def test_the_tokenizer_is_written_without_state(bert: Path, tmp_path: Path) -> N
     assert tokenizer.encode("pump", "valve").ids == make_tokenizer().encode("pump", "valve").ids
 
 
-def swap_outputs(graph: onnx.ModelProto) -> None:
-    for node in graph.graph.node:
-        for index, name in enumerate(node.output):
-            if name in {"start_logits", "end_logits"}:
-                node.output[index] = "end_logits" if name == "start_logits" else "start_logits"
-
-
-def forget_mask(graph: onnx.ModelProto) -> None:
-    for node in graph.graph.node:
-        if node.op_type == "Attention":
-            node.input[3] = ""
-
-
-def nudge_head(graph: onnx.ModelProto) -> None:
-    [bias] = [t for t in graph.graph.initializer if t.name.endswith("qa_outputs.bias")]
-    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 0.01, bias.name))
-
-
-@pytest.mark.parametrize("spoil", [swap_outputs, forget_mask, nudge_head])
-def test_a_wrong_graph_fails_the_parity_check(fp32: Path, bert: Path, spoil: object) -> None:
-    graph = onnx.load(fp32 / "model.onnx")
-    spoil(graph)  # type: ignore[operator]  # one of the three above
-    parity = measure_parity(graph.SerializeToString(), load_reader(str(bert)), PAIRS, SERVED)
-    with pytest.raises(GateError) as caught:
-        demand_parity(parity)
-    assert caught.value.code == "parity_failed"
-
-
 def test_failed_parity_leaves_no_draft(bert: Path, tmp_path: Path) -> None:
     with pytest.raises(GateError) as caught:
         export(checkpoint=str(bert), output=tmp_path / "d", questions=PAIRS[:2], tolerance=0.0)
@@ -113,49 +100,118 @@ def test_an_existing_folder_is_not_overwritten(bert: Path, tmp_path: Path) -> No
     assert caught.value.code == "output_exists"
 
 
-def refused(checkpoint: Path | str, tmp_path: Path) -> ModelLoadError:
-    with pytest.raises(ModelLoadError) as caught:
-        export(checkpoint=str(checkpoint), output=tmp_path / "out", questions=PAIRS[:1])
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out").exists()
-    return caught.value
+def with_config(checkpoint: Path, folder: Path, **changes: object) -> Path:
+    """A copy of a checkpoint with another config.json."""
+    copy = shutil.copytree(checkpoint, folder)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, **changes}))
+    return copy
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
-def test_a_checkpoint_without_head_is_not_a_reader(kind: str, tmp_path: Path) -> None:
-    folder = save_checkpoint(tmp_path / "c", kind=kind, head=False)
-    assert refused(folder, tmp_path).code == "not_a_reader"
-
-
-def test_another_architecture_is_refused(bert: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(bert, tmp_path / "c")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "model_type": "roberta"}))
-    assert refused(folder, tmp_path).code == "unsupported_architecture"
-
-
-def test_a_head_of_three_outputs_is_refused(bert: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(bert, tmp_path / "c")
-    config = json.loads((folder / "config.json").read_text())
-    labels = {"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
-    (folder / "config.json").write_text(json.dumps({**config, **labels}))
-    refused(folder, tmp_path)
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-@pytest.mark.parametrize("damage", ["missing", "truncated", "garbage"])
-def test_a_damaged_checkpoint_is_one_clear_line(
-    bert: Path, tmp_path: Path, name: str, damage: str
+@pytest.mark.parametrize(("activation", "operator"), [("relu", "Relu"), ("gelu_new", "FastGelu")])
+def test_other_activations_are_exported_too(
+    kind: str, activation: str, operator: str, tmp_path: Path, request: Any
 ) -> None:
+    field = {"bert": "hidden_act", "distilbert": "activation"}[kind]
+    copy = with_config(request.getfixturevalue(kind), tmp_path / "c", **{field: activation})
+    made = export(checkpoint=str(copy), output=tmp_path / "d", questions=PAIRS)
+    assert made.operators[operator] == 2
+    assert made.operators["Attention"] == 2
+
+
+def test_a_graph_that_was_not_fused_is_refused(bert: Path, tmp_path: Path) -> None:
+    """Relative positions add a term to attention that the fusion does not know."""
+    transformers.set_seed(7)
+    config = transformers.AutoConfig.from_pretrained(bert)
+    config.position_embedding_type = "relative_key"
     folder = shutil.copytree(bert, tmp_path / "c")
-    content = (folder / name).read_bytes()
-    if damage == "missing":
-        (folder / name).unlink()
-    else:
-        bad = content[: len(content) // 2] if damage == "truncated" else b"\xff garbage" * 9
-        (folder / name).write_bytes(bad)
-    refused(folder, tmp_path)
+    transformers.BertForQuestionAnswering(config).save_pretrained(folder)
+    with pytest.raises(ModelLoadError) as caught:
+        export(checkpoint=str(folder), output=tmp_path / "d", questions=PAIRS)
+    assert caught.value.code == "fusion_failed"
+    assert "0 of 2 Attention" in str(caught.value)
+    assert not (tmp_path / "d").exists()
 
 
-def test_an_unknown_hub_id_offline_is_one_clear_line(tmp_path: Path) -> None:
-    assert "nobody/no-such-model" in str(refused("nobody/no-such-model", tmp_path))
+def test_a_model_beyond_an_onnx_file_is_refused_before_it_is_traced() -> None:
+    shape = {"type": "bert", "layers": 24, "hidden": 1024, "heads": 16, "vocabulary": 30522}
+    demand_room(Architecture(**shape, parameters=335_000_000))  # BERT-large
+    with pytest.raises(ModelLoadError) as caught:
+        demand_room(Architecture(**shape, parameters=540_000_000))
+    assert caught.value.code == "model_too_large"
+    assert "2.1 GB" in str(caught.value)
+
+
+def test_questions_that_no_reader_takes_are_left_out_and_progress_is_told(
+    bert: Path, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    made = export(
+        checkpoint=str(bert),
+        output=tmp_path / "d",
+        questions=[*PAIRS, ("what " * 100, "pump"), ("", "pump"), ("pump", "")],
+        on_progress=lambda done, total: told.append((done, total)),
+    )
+    assert made.parity.questions == len(PAIRS)
+    assert told[-1] == (made.parity.windows, made.parity.windows)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+
+
+def test_an_export_that_could_compare_nothing_is_refused(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(GateError) as caught:
+        export(checkpoint=str(bert), output=tmp_path / "d", questions=[("", "")])
+    assert caught.value.code == "parity_failed"
+
+
+def test_the_command_says_what_it_fused_compared_and_thinks_of_the_reader(
+    bert: Path, squad_file: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "edgeqa.cli", "models", "export", bert),
+            *("--output", tmp_path / "d", "--data", squad_file),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "attention fused in 2 of 2 layers" in done.stdout
+    [parity] = [line for line in done.stdout.splitlines() if line.startswith("parity")]
+    asked = len(read_checks(SHIPPED)) + 24
+    assert f"windows of {asked} questions" in parity
+    # Random weights answer next to nothing, and somebody should be told.
+    assert "WARNING: the reader misses most check questions" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_full_size_models_are_exported_and_quantised(kind: str, tmp_path: Path) -> None:
+    """BertConfig() and DistilBertConfig() as they are, with random weights."""
+    config, made = {
+        "bert": (transformers.BertConfig(), transformers.BertForQuestionAnswering),
+        "distilbert": (
+            transformers.DistilBertConfig(),
+            transformers.DistilBertForQuestionAnswering,
+        ),
+    }[kind]
+    transformers.set_seed(7)
+    made(config).save_pretrained(tmp_path / "c")
+    default = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.0"
+    transformers.BertTokenizerFast(tokenizer_file=str(default / "tokenizer.json")).save_pretrained(
+        tmp_path / "c"
+    )
+    layers, megabytes = {"bert": (12, 436), "distilbert": (6, 265)}[kind]
+    checks = [(check.question, check.context) for check in read_checks(SHIPPED)]
+    exported = export(checkpoint=str(tmp_path / "c"), output=tmp_path / "fp32", questions=checks)
+    assert exported.operators["Attention"] == layers
+    assert exported.parity.same_spans == exported.parity.windows
+    assert abs(exported.bytes / 1e6 - megabytes) < 2
+    for variant, share in SHARES.items():
+        output = tmp_path / variant
+        small = quantise(
+            draft=tmp_path / "fp32", output=output, texts=calibration_texts(), variant=variant
+        )
+        assert small.bytes < share * exported.bytes
+        assert open_measurable(output, threads=1).engine.answer(*checks[0]).spans
+        shutil.rmtree(output)
