@@ -32,11 +32,9 @@ def explain(
     batch = windows_of(reader, questions, sizes)[1][:_WINDOWS]
     feeds = pad(batch, reader)
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 4  # an experiment that fails is an answer, not an error
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    known = {node.name for node in session.get_inputs()}
-    missing = [f"it has no input {name}" for name in feeds if name not in known]
-    return next(iter(missing), None) or next(_suspicions(session, reader, feeds), "")
+    return next(_suspicions(session, reader, feeds), "")
 
 
 def _suspicions(

@@ -66,11 +66,20 @@ def measure_parity(
         questions: to ask.
         sizes: of the windows.
         on_progress: told the windows done and to do.
+
+    Raises:
+        GateError: `parity_failed`, the graph has other inputs than the reader.
     """
     asked, windows = windows_of(reader, questions, sizes)
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    inputs = sorted(node.name for node in session.get_inputs())
+    if inputs != sorted(reader.input_names):
+        raise GateError(
+            f"the exported graph is not the torch model: it has the inputs {', '.join(inputs)}",
+            code="parity_failed",
+        )
     largest, same, done = 0.0, 0, 0
     while done < len(windows):
         batch = windows[done : done + _BATCHES[done % len(_BATCHES)]]

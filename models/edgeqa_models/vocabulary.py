@@ -26,7 +26,7 @@ _PROBE = (
     'The Pump P-17 (type B) starts at 65 degrees; see page 4, "Safety". Don\'t touch the Naïve '
     "café's valve before 10:30! Is the gateway's LED red or green?"
 )
-_LATIN = 0.5  # share of tokens in lower-case ASCII letters from which a vocabulary is Latin script
+_LATIN = 0.5  # share of tokens in ASCII letters from which a vocabulary is Latin script
 _CASED = 0.01  # share with a capital from which it is cased: bert-base-uncased's has none
 _MAX_UNKNOWN = 0.05  # share of a probe's tokens; a fitting vocabulary knows all of them
 
@@ -120,19 +120,18 @@ def _listed(checkpoint: str, plain: Tokenizer) -> str:
 
 
 def _casing(plain: Tokenizer) -> str:
-    words = [token.removeprefix("##") for token in plain.get_vocab(with_added_tokens=False)]
-    words = [word for word in words if not (word.startswith("[") and word.endswith("]"))]
-    lower = sum(word.isascii() and word.isalpha() and word.islower() for word in words)
-    if lower < _LATIN * len(words):
+    if not _is_latin(plain):
         return ""
+    words = [token for token in plain.get_vocab(with_added_tokens=False) if token[:1] != "["]
     # ASCII: uncased vocabularies keep letters without a small form, such as that of the reals.
     capitals = sum(any("A" <= letter <= "Z" for letter in word) for word in words)
+    cased = capitals > _CASED * len(words)
     lowers = plain.encode("PUMP").ids == plain.encode("pump").ids
-    if not lowers and capitals <= _CASED * len(words):
+    if not lowers and not cased:
         return (
             "it keeps capital letters, but its vocabulary has none (do_lower_case should be true)"
         )
-    if lowers and capitals > _CASED * len(words):
+    if lowers and cased:
         return (
             "it drops capital letters, but its vocabulary has them (do_lower_case should be false)"
         )
@@ -140,12 +139,16 @@ def _casing(plain: Tokenizer) -> str:
 
 
 def _unknown(plain: Tokenizer, unknown: int | None) -> str:
-    vocabulary = plain.get_vocab(with_added_tokens=False)
-    latin = sum(t.isascii() and t.removeprefix("##").isalpha() for t in vocabulary)
     ids = plain.encode(_PROBE).ids
-    if latin >= _LATIN * len(vocabulary) and ids.count(unknown) > _MAX_UNKNOWN * len(ids):
+    if _is_latin(plain) and ids.count(unknown) > _MAX_UNKNOWN * len(ids):
         return f"it does not know {ids.count(unknown)} of {len(ids)} tokens of a plain English text"
     return ""
+
+
+def _is_latin(plain: Tokenizer) -> bool:
+    tokens = [token.removeprefix("##") for token in plain.get_vocab(with_added_tokens=False)]
+    latin: int = sum(token.isascii() and token.isalpha() for token in tokens)
+    return latin >= _LATIN * len(tokens)
 
 
 def _local(checkpoint: str, name: str) -> Path | None:
