@@ -156,6 +156,9 @@ class Dispatcher:
             load_ms=round(ready.load_ms),
             checks_f1=round(ready.checks_f1, 3),
         )
+        forced = process.package.manifest.forced
+        if forced is not None:
+            self._log.warning("model_was_forced", reason=forced.reason, f1_lost=forced.f1_lost)
         return ready
 
     def _guarded(self, loop: Callable[[], None]) -> None:

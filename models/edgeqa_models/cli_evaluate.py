@@ -76,6 +76,8 @@ def evaluate(
     if best_threshold and sample.task == "squad_v1":
         raise UsageError(f"{data}: no unanswerable questions to search a null threshold with")
     opened = open_measurable(model, threads=threads)
+    if opened.forced is not None:
+        typer.echo(opened.forced.line(), err=True)
     memory = peak_memory(model, sample.examples, threads=threads)
     with Interrupt() as interrupt, progress_bar(len(sample.examples)) as show:
         tally = run(
