@@ -10,6 +10,7 @@ from typing import Any, cast
 import structlog
 from structlog.testing import capture_logs
 
+from edgeqa.scores import Forced
 from edgeqa_agent.dispatcher import Dispatcher
 from edgeqa_agent.jobs import Done, Ready
 from edgeqa_agent.model_process import ModelProcess
@@ -18,10 +19,12 @@ from edgeqa_agent.model_process import ModelProcess
 class Process:
     """A model process that is proven and then, if told so, dead before anybody noted it."""
 
+    forced: Forced | None = None
+
     def __init__(self, *, ended: bool) -> None:
         self.ended = ended
         self.pid = 1
-        manifest = SimpleNamespace(name="m", version="1.0.0")
+        manifest = SimpleNamespace(name="m", version="1.0.0", forced=self.forced)
         self.package = SimpleNamespace(manifest=manifest, path="p")
 
     def start(self, *, timeout_s: float) -> Ready:
@@ -51,3 +54,23 @@ def test_process_that_dies_before_it_is_noted_is_replaced() -> None:
             time.sleep(0.02)
         dispatcher.stop()
     assert len(made) == 2
+
+
+def test_a_forced_model_is_named_in_the_log() -> None:
+    process = Process(ended=False)
+    process.package.manifest.forced = Forced(
+        reason="a drill", exact_match_lost=3, f1_lost=2, max_exact_match_loss=1, max_f1_loss=0.5
+    )
+    dispatcher = Dispatcher(
+        make_process=lambda on_done, on_exit: cast("ModelProcess", cast("Any", process)),
+        threads=1,
+        queue_size=1,
+        inference_timeout_s=60,
+        start_timeout_s=1,
+        log=structlog.get_logger(),
+    )
+    with capture_logs() as logs:
+        dispatcher.start()
+        dispatcher.stop()
+    [warning] = [entry for entry in logs if entry["event"] == "model_was_forced"]
+    assert (warning["log_level"], warning["reason"]) == ("warning", "a drill")
