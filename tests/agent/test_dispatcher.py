@@ -62,7 +62,7 @@ def test_a_forced_model_is_named_in_the_log() -> None:
         reason="a drill", exact_match_lost=3, f1_lost=2, max_exact_match_loss=1, max_f1_loss=0.5
     )
     dispatcher = Dispatcher(
-        make_process=lambda on_done, on_exit: cast("ModelProcess", cast("Any", process)),
+        make_process=lambda *_: cast("ModelProcess", cast("Any", process)),
         threads=1,
         queue_size=1,
         inference_timeout_s=60,
