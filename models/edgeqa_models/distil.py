@@ -28,7 +28,7 @@ from edgeqa_models.features import FeatureOptions, make_rows, sampled
 from edgeqa_models.losses import Weights
 from edgeqa_models.student import copy_weights, encoder, freeze, make_student
 from edgeqa_models.texts import make_texts
-from edgeqa_models.training import Schedule, claim, train
+from edgeqa_models.training import Schedule, claim, demand_device, train
 
 FINAL = "final"
 _LAYERS_EACH = 2  # the student has half the layers of its teacher
@@ -121,6 +121,7 @@ def distil(
     if (output / FINAL).exists():
         say("finished before; nothing to do")
         return True
+    demand_device(options.reading.schedule)
     read = load_reader(teacher, attention="sdpa")
     freeze(read.model)
     transformers.set_seed(options.reading.schedule.seed)

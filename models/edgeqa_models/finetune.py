@@ -18,7 +18,7 @@ from edgeqa.squad import Example
 from edgeqa_models.checkpoint import load_config, load_tokenizer, unloadable
 from edgeqa_models.distil_trainer import collator
 from edgeqa_models.features import FeatureOptions, make_rows, sampled
-from edgeqa_models.training import Schedule, arguments, claim, train
+from edgeqa_models.training import Schedule, arguments, claim, demand_device, train
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ def finetune(
         ConfigError: `output` holds a run with other options.
     """
     schedule = options.schedule
+    demand_device(schedule)
     transformers.set_seed(schedule.seed)
     chosen = sampled(examples, options.max_examples, schedule.seed)
     model, tokenizer = _load(checkpoint, options)

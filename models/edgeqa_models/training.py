@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 RUN_FILE = "edgeqa-run.json"
 LOSS_FILE = "loss.jsonl"
+LOGGING_STEPS = 20
 
 Precision = Literal["bf16", "fp32"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -56,8 +57,8 @@ class Schedule:
     device: Device = "auto"
 
 
-def arguments(output: Path, schedule: Schedule, **more: Any) -> transformers.TrainingArguments:
-    """The trainer's arguments of a run whose rows have a column `length`.
+def demand_device(schedule: Schedule) -> None:
+    """Refuse early what cannot run here.
 
     Raises:
         ConfigError: a GPU is asked for and there is none (`no_gpu`).
@@ -67,6 +68,10 @@ def arguments(output: Path, schedule: Schedule, **more: Any) -> transformers.Tra
             "torch sees no GPU here; leave --device out, or install a CUDA build of torch",
             code="no_gpu",
         )
+
+
+def arguments(output: Path, schedule: Schedule, **more: Any) -> transformers.TrainingArguments:
+    """The trainer's arguments of a run whose rows have a column `length`."""
     on_cpu = schedule.device == "cpu" or not torch.cuda.is_available()
     return transformers.TrainingArguments(
         output_dir=str(output),
@@ -82,7 +87,7 @@ def arguments(output: Path, schedule: Schedule, **more: Any) -> transformers.Tra
         group_by_length=True,
         length_column_name="length",
         dataloader_pin_memory=False,
-        logging_steps=20,
+        logging_steps=LOGGING_STEPS,
         save_steps=schedule.save_steps,
         save_total_limit=2,
         seed=schedule.seed,
