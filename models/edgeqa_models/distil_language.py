@@ -65,12 +65,17 @@ def load_filler(checkpoint: str) -> tuple[Any, bool]:
     Raises:
         ModelLoadError: it cannot be loaded.
     """
+    verbosity = transformers.logging.get_verbosity()
+    # A head that is missing is told in a line of our own, not as a warning of five.
+    transformers.logging.set_verbosity_error()
     try:
         model, info = transformers.AutoModelForMaskedLM.from_pretrained(
             checkpoint, output_loading_info=True
         )
     except Exception as error:
         raise unloadable(checkpoint, error) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
     return model, not info["missing_keys"]
 
 

@@ -149,9 +149,10 @@ def test_masking_hides_15_percent_never_special_tokens_and_repeats_by_seed(bert:
 
 
 def test_a_teacher_that_brought_its_head_keeps_it_and_the_student_starts_with_it(
-    bert: Path, tmp_path: Path
+    bert: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert not load_filler(str(bert))[1]
+    assert "newly initialized" not in "".join(capfd.readouterr())
     torch.manual_seed(3)
     config = transformers.AutoConfig.from_pretrained(bert)
     both = transformers.BertForMaskedLM(config).state_dict()
