@@ -18,7 +18,7 @@ from edgeqa.errors import ConfigError
 from edgeqa.logs import Format, Level
 from edgeqa.topics import is_name
 
-DEFAULT_PACKAGE = "minilm-l6-squad-0.1.0"
+DEFAULT_PACKAGE = "minilm-l6-squad-0.1.1"
 
 
 def default_device() -> str:

@@ -7,6 +7,7 @@ resumed; a finished stage is not run again. The loss of both is that of `losses`
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -214,7 +215,7 @@ def _learn_to_read(run: _Run, student: Any, examples: Sequence[Example]) -> bool
     )
     if not _finish(run, trainer, folder):
         return False
-    run.teacher.tokenizer.save_pretrained(str(folder / FINAL))
+    _save_tokenizer(run.teacher.tokenizer, folder / FINAL)
     (folder / FINAL).rename(run.output / FINAL)
     return True
 
@@ -229,3 +230,10 @@ def _finish(run: _Run, trainer: Any, folder: Path) -> bool:
     trainer.save_model(str(partial))
     partial.rename(folder / FINAL)  # a stage counts as finished only when all of it is written
     return True
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """The teacher's tokenizer, but for the token types, which the student does not take."""
+    own = copy.deepcopy(tokenizer)
+    own.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
+    own.save_pretrained(str(folder))

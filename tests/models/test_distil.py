@@ -112,6 +112,11 @@ def test_the_student_is_a_reader_that_exports(run: dict[str, Any], tmp_path: Pat
     )
     assert made.architecture.type == "distilbert"
     assert made.architecture.layers == 1
+    final = str(tmp_path / "run" / "final")
+    tokens = transformers.AutoTokenizer.from_pretrained(final)(
+        "the pump", "starts", return_tensors="pt"
+    )
+    transformers.AutoModelForQuestionAnswering.from_pretrained(final)(**tokens)
 
 
 def test_distillation_brings_the_student_nearer_to_its_teacher(
