@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edgeqa.manifest import Sizes
 from edgeqa.reader.engine import OUTPUTS
 from edgeqa_models.checkpoint import ReaderCheckpoint
-from edgeqa_models.parity import TOLERANCE, pad, windows_of
+from edgeqa_models.padded import pad, windows_of
+from edgeqa_models.parity import TOLERANCE
 
 # Windows looked at: the fit of a head below needs more tokens than a model is wide (768).
 _WINDOWS = 8

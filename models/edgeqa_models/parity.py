@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import torch
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
-from edgeqa.errors import GateError, PayloadError
+from edgeqa.errors import GateError
 from edgeqa.manifest import Sizes
 from edgeqa.reader.engine import OUTPUTS
 from edgeqa.reader.spans import Logits, TokenSpan, context_slice, read_window
-from edgeqa.reader.windows import Windower, WindowSizes
 from edgeqa_models.checkpoint import ReaderCheckpoint
+from edgeqa_models.padded import pad, windows_of
 
 # Largest difference of a logit, which is of the order of 1 to 10: fusion and another summation
 # order were measured to give 1e-5; an exchanged input or a lost mask gives 0.1 and more.
@@ -132,26 +132,6 @@ def best_span(start: Logits, end: Logits, window: Encoding, sizes: Sizes) -> tup
     return (candidates[0].first, candidates[0].last) if candidates else None
 
 
-def windows_of(
-    reader: ReaderCheckpoint, questions: Sequence[tuple[str, str]], sizes: Sizes
-) -> tuple[int, list[Encoding]]:
-    """How many questions the reader takes, and their windows."""
-    tokenizer = Tokenizer.from_str(reader.tokenizer.backend_tokenizer.to_str())
-    windower = Windower(
-        tokenizer=tokenizer,
-        sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
-    )
-    asked = 0
-    windows: list[Encoding] = []
-    for pair in questions:
-        try:
-            windows += windower.cut(*pair)
-        except PayloadError:
-            continue  # refused on the device as well
-        asked += 1
-    return asked, windows
-
-
 def _largest(ours: Logits, theirs: Logits) -> float:
     return float(np.abs(ours - theirs).max())
 
@@ -164,20 +144,6 @@ def _same(
     start, end = torchs
     scores = [float(start[first] + end[last]) for first, last in (ours, theirs)]
     return abs(scores[0] - scores[1]) < _TIE
-
-
-def pad(batch: Sequence[Encoding], reader: ReaderCheckpoint) -> dict[str, Any]:
-    """int64[windows, tokens] for each input; shorter windows are filled up."""
-    width = max(len(window) for window in batch)
-    shape = (len(batch), width)
-    columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-    feeds = {}
-    for name in reader.input_names:
-        fill = reader.tokenizer.pad_token_id or 0 if name == "input_ids" else 0
-        feeds[name] = np.full(shape, fill, np.int64)
-        for row, window in enumerate(batch):
-            feeds[name][row, : len(window)] = getattr(window, columns[name])
-    return feeds
 
 
 def _torch_logits(reader: ReaderCheckpoint, feeds: dict[str, Any]) -> tuple[Any, Any]:

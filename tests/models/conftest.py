@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.tiny import save_checkpoint, save_squad
@@ -54,3 +55,31 @@ def int8(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("drafts") / "int8"
     quantise(draft=fp32, output=output, texts=[(q, c) for q, c, _, _ in questions(4)])
     return output
+
+
+@pytest.fixture(scope="session")
+def inputs(fp32: Path, int8: Path) -> dict[str, Any]:
+    """Everything that `package` needs; the check answers are what the random weights answer."""
+    from support.reports import make_report
+    from support.tiny import questions
+
+    from edgeqa.files import sha256_hex
+    from edgeqa.manifest import Check, Training
+    from edgeqa_models.draft import open_measurable
+    from edgeqa_models.evidence import Evidence
+    from edgeqa_models.package import Label
+
+    engine = open_measurable(int8, threads=1).engine
+    checks = [
+        Check(question=q, context=c, answers=[engine.answer(q, c).spans[0].text])
+        for q, c, _, _ in questions(6)
+    ]
+    own = make_report("int8", sha256_hex(int8 / "model.onnx"), f1=79.6)
+    source = make_report("fp32", sha256_hex(fp32 / "model.onnx"))
+    return {
+        "draft": int8,
+        "label": Label("tiny", "1.0.0", "Apache-2.0"),
+        "training": Training(base="b", base_licence="Apache-2.0", data=[], recipe={"seed": 1}),
+        "evidence": Evidence(own=own, fp32=source, baseline=own),
+        "checks": checks,
+    }

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.reports import make_report
 from support.tiny import questions
 
 from edgeqa.files import sha256_hex
 from edgeqa.manifest import open_package
 from edgeqa_models.draft import open_measurable
-from edgeqa_models.report import Report
 
-DEFAULT = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.0"
+DEFAULT = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.1"
 
 
 def edgeqa(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -32,31 +32,8 @@ def edgeqa(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def write_report(path: Path, precision: str, draft: Path | None, **scores: float) -> Path:
-    exact, f1 = scores.get("exact_match", 70.0), scores.get("f1", 80.0)
-    report = Report(
-        dataset="tiny",
-        fingerprint="0" * 64,
-        task="squad_v1",
-        precision=precision,
-        model_sha256=sha256_hex(draft / "model.onnx") if draft else "4" * 64,
-        model_bytes=1_000_000,
-        complete=True,
-        questions=24,
-        refused=0,
-        exact_match=exact,
-        f1=f1,
-        exact_match_interval=(exact - 5, exact + 5),
-        f1_interval=(f1 - 5, f1 + 5),
-        seconds=1.0,
-        questions_per_s=24.0,
-        p50_ms=10.5,
-        p95_ms=20.5,
-        p99_ms=30.5,
-        peak_memory_bytes=100_000_000,
-        machine="test",
-        threads=1,
-    )
-    path.write_text(report.model_dump_json(by_alias=True))
+    digest = sha256_hex(draft / "model.onnx") if draft else "4" * 64
+    path.write_text(make_report(precision, digest, **scores).model_dump_json(by_alias=True))
     return path
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from support.reports import make_report
 from support.tiny import make_tokenizer
 
 from edgeqa.errors import EdgeqaError, GateError
@@ -27,38 +28,11 @@ from edgeqa.reader.engine import Engine, prove
 from edgeqa_models.draft import Draft, write_draft
 from edgeqa_models.evidence import Evidence
 from edgeqa_models.package import Label, package
-from edgeqa_models.report import Report
 
-DEFAULT = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.0"
+DEFAULT = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.1"
 SOURCE = "f" * 64
 
 Edit = Callable[[Path], None]
-
-
-def report(precision: str, digest: str) -> Report:
-    return Report(
-        dataset="d",
-        fingerprint="0" * 64,
-        task="squad_v1",
-        precision=precision,
-        model_sha256=digest,
-        model_bytes=1,
-        complete=True,
-        questions=24,
-        refused=0,
-        exact_match=70.0,
-        f1=80.0,
-        exact_match_interval=(60.0, 80.0),
-        f1_interval=(70.0, 90.0),
-        seconds=1.0,
-        questions_per_s=24.0,
-        p50_ms=1.0,
-        p95_ms=2.0,
-        p99_ms=3.0,
-        peak_memory_bytes=1,
-        machine="test",
-        threads=1,
-    )
 
 
 def edited(name: str, edit: Callable[[Any], None]) -> Edit:
@@ -133,13 +107,13 @@ def packaged(folder: Path, output: Path) -> Package:
         architecture=original.manifest.architecture, precision="int8", source_sha256=SOURCE
     )
     write_draft(folder, draft)
-    own = report("int8", sha256_hex(folder / "model.onnx"))
+    own = make_report("int8", sha256_hex(folder / "model.onnx"))
     return package(
         draft=folder,
         output=output,
         label=Label("victim", "1.0.0", "Apache-2.0"),
         training=Training(base="b", base_licence="l", data=[], recipe={}),
-        evidence=Evidence(own=own, fp32=report("fp32", SOURCE), baseline=own),
+        evidence=Evidence(own=own, fp32=make_report("fp32", SOURCE), baseline=own),
         checks=original.checks(),
     )
 
