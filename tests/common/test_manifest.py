@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeqa.errors import EdgeqaError, ModelLoadError, VerificationError
-from edgeqa.manifest import MAX_MANIFEST_BYTES, open_package
+from edgeqa.manifest import MAX_MANIFEST_BYTES, Manifest, open_package
 
 FILES = {"model.onnx": b"weights" * 100, "tokenizer.json": b"{}", "checks.json": b"[]"}
 
@@ -112,12 +112,16 @@ def test_cards_and_force_are_read_and_older_packages_have_none(tmp_path: Path) -
     assert new.forced.reason == "a demonstration"
 
 
-def test_the_committed_package_of_schema_1_still_opens_under_its_digest() -> None:
-    folder = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.1"
-    package = open_package(folder)
-    raw = (folder / "manifest.json").read_bytes()
-    assert package.digest == "sha256:" + hashlib.sha256(raw).hexdigest()
-    assert package.manifest.scores
+def test_the_first_published_manifest_is_still_read() -> None:
+    """minilm-l6-squad 0.1.0, from before there were score cards, as devices have it."""
+    path = Path(__file__).parents[1] / "support" / "minilm-l6-squad-0.1.0.manifest.json"
+    raw = path.read_bytes()
+    assert hashlib.sha256(raw).hexdigest() == (
+        "e982e8e33d217acd57434087997c838b3807c22c0d6208d9100ae775a199d725"
+    )
+    read = Manifest.model_validate_json(raw)
+    assert (read.cards, read.forced) == ([], None)
+    assert {score.precision: score.f1 for score in read.scores} == {"fp32": 80.37, "int8": 80.15}
 
 
 def _set(*path: str, to: object) -> Callable[[dict[str, Any]], None]:

@@ -109,10 +109,14 @@ def test_force_without_need_is_said_and_not_recorded(command: list[object], tmp_
     assert open_package(tmp_path / "out" / "tiny-0.0.1").manifest.forced is None
 
 
-def test_show_reads_packages_without_cards() -> None:
-    done = edgeqa("show", DEFAULT)
+def test_show_reads_packages_without_cards(tmp_path: Path) -> None:
+    older = shutil.copytree(DEFAULT, tmp_path / "p")
+    manifest = json.loads((older / "manifest.json").read_text())
+    del manifest["cards"], manifest["forced"]
+    (older / "manifest.json").write_text(json.dumps(manifest))
+    done = edgeqa("show", older)
     assert done.returncode == 0
-    assert open_package(DEFAULT).digest in done.stdout
+    assert open_package(older).digest in done.stdout
     assert "int8: EM 70.21, F1 80.15 on 4961 questions" in done.stdout
     assert "baseline  p50" in done.stdout
 
