@@ -235,5 +235,6 @@ def _finish(run: _Run, trainer: Any, folder: Path) -> bool:
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """The teacher's tokenizer, but for the token types, which the student does not take."""
     own = copy.deepcopy(tokenizer)
-    own.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
+    # Saved only where it was an argument once, and then with the attribute's value.
+    own.model_input_names = own.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
     own.save_pretrained(str(folder))
