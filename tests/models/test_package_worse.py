@@ -160,6 +160,7 @@ def test_the_message_says_what_so_many_wrong_answers_mean(
 def forge(folder: Path) -> Package:
     """A package around changed files whose digests are all right."""
     raw = json.loads((DEFAULT / "manifest.json").read_text())
+    raw["cards"] = []  # they name the model.onnx that was measured
     shutil.copy(DEFAULT / "checks.json", folder)
     for name, entry in raw["files"].items():
         content = (folder / name).read_bytes()

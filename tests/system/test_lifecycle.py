@@ -352,6 +352,7 @@ def _sign_garbage(name: str) -> Callable[[Path], None]:
         garbage = b"not what it should be" * 100
         (package / name).write_bytes(garbage)
         manifest = json.loads((package / "manifest.json").read_text())
+        manifest["cards"] = []  # they name the model.onnx that was measured
         manifest["files"][name] = {
             "sha256": hashlib.sha256(garbage).hexdigest(), "bytes": len(garbage),
         }  # fmt: skip
