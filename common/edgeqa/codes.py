@@ -135,6 +135,8 @@ CODES: tuple[Code, ...] = (
          "Give weights of at least 0 that sum to 1."),
     Code("student_layers", _S, "The student would have no layer, or more than its teacher.",
          "Give `--layers` between 1 and the teacher's number."),
+    Code("student_mismatch", _S, "The earlier student has other layers or another teacher.",
+         "Name one that `distil` gave for the same teacher and `--layers`."),
     Code("run_differs", _S, "The run folder holds a run with other options.",
          "Name another `--output`, or delete the folder."),
     Code("no_gpu", _S, "A GPU was asked for and torch sees none.",

@@ -91,6 +91,9 @@ def distil(
     layers: Annotated[
         int, typer.Option(min=0, max=48, help="Of the student (0: half of the teacher's).")
     ] = 0,
+    start: Annotated[
+        str, typer.Option(help="Go on from this student of the same teacher, distilled before.")
+    ] = "",
     epochs: Annotated[float, typer.Option(min=0.01, max=100, help="Of reading.")] = 2.0,
     temperature: Annotated[
         float, typer.Option(min=0.1, max=20, help="T of reading; 1 leaves the teacher as it is.")
@@ -152,6 +155,7 @@ def distil(
 
     options = DistilOptions(
         layers=layers,
+        start=start,
         dropout=dropout,
         language=Stage(
             schedule(language_epochs),

@@ -24,7 +24,7 @@ from edgeqa_models.distil_language import (
     load_filler,
     make_filler,
 )
-from edgeqa_models.distil_reading import make_reader, reading_trainer
+from edgeqa_models.distil_reading import copy_reader, make_reader, reading_trainer
 from edgeqa_models.features import FeatureOptions, make_rows, sampled
 from edgeqa_models.losses import Weights
 from edgeqa_models.student import copy_weights, encoder, freeze, make_student
@@ -56,6 +56,8 @@ class DistilOptions:
 
     Attributes:
         layers: of the student; 0 is half of the teacher's.
+        start: folder or hub id of a reader that was distilled before, to go on from; empty: the
+            student is made of its teacher.
         dropout: of the student's hidden states.
         language: the first stage. The default weights are those of DistilBERT's published
             training (5, 2 and 1) as shares of 1.
@@ -69,6 +71,7 @@ class DistilOptions:
     """
 
     layers: int = 0
+    start: str = ""
     dropout: float = 0.0
     language: Stage = Stage(Schedule(epochs=1.0), Weights(0.625, 0.25, 0.125))
     reading: Stage = Stage(Schedule(epochs=2.0), Weights(0.6, 0.2, 0.2))
@@ -115,8 +118,8 @@ def distil(
 
     Raises:
         ModelLoadError: the teacher is not a reader.
-        ConfigError: the student has no or more layers than its teacher, or `output` holds a run
-            with other options.
+        ConfigError: the student has no or more layers than its teacher, `options.start` is of
+            another shape, or `output` holds a run with other options.
         DataError: a stage has nothing to learn from.
     """
     if (output / FINAL).exists():
@@ -127,7 +130,11 @@ def distil(
     freeze(read.model)
     transformers.set_seed(options.reading.schedule.seed)
     layers = options.layers or max(1, read.architecture.layers // _LAYERS_EACH)
-    student = make_student(encoder(read.model), layers=layers, dropout=options.dropout)
+    reader = make_reader(
+        make_student(encoder(read.model), layers=layers, dropout=options.dropout), read.model
+    )
+    if options.start:
+        copy_reader(options.start, reader)
     wanted = {
         "teacher": teacher,
         "teacher_layers": read.architecture.layers,
@@ -137,9 +144,9 @@ def distil(
     }
     claim(output, wanted)
     run = _Run(read, teacher, output, options, callbacks, say)
-    if options.language.schedule.epochs and not _learn_language(run, student, texts):
+    if options.language.schedule.epochs and not _learn_language(run, reader.distilbert, texts):
         return False
-    return _learn_to_read(run, student, examples)
+    return _learn_to_read(run, reader, examples)
 
 
 def _learn_language(run: _Run, student: Any, texts: Sequence[str]) -> bool:
@@ -197,7 +204,7 @@ def _filler(run: _Run, rows: Any) -> Any:
     return model if _finish(run, trainer, folder) else None
 
 
-def _learn_to_read(run: _Run, student: Any, examples: Sequence[Example]) -> bool:
+def _learn_to_read(run: _Run, reader: Any, examples: Sequence[Example]) -> bool:
     stage, folder = run.options.reading, run.output / "reading"
     chosen = sampled(examples, run.options.max_examples, stage.schedule.seed)
     rows = make_rows(chosen, run.teacher.tokenizer, run.options.sizes, run.options.features)
@@ -205,7 +212,7 @@ def _learn_to_read(run: _Run, student: Any, examples: Sequence[Example]) -> bool
         f"reading: {len(chosen)} questions in {len(rows)} windows, {stage.schedule.epochs:g} epochs"
     )
     trainer = reading_trainer(
-        reader=make_reader(student, run.teacher.model),
+        reader=reader,
         teacher=run.teacher,
         rows=rows,
         output=folder,

@@ -15,7 +15,8 @@ import datasets
 import torch
 import transformers
 
-from edgeqa_models.checkpoint import ReaderCheckpoint
+from edgeqa.errors import ConfigError
+from edgeqa_models.checkpoint import ReaderCheckpoint, load_reader
 from edgeqa_models.distil_trainer import Batch, DistilTrainer, collator, to_device
 from edgeqa_models.losses import Losses, Weights, cosine_loss, distil_loss, label_loss
 from edgeqa_models.student import copy_weights, encoder, groups
@@ -30,6 +31,27 @@ def make_reader(student: Any, teacher: Any) -> Any:
     reader.distilbert = student
     copy_weights(teacher.qa_outputs, reader.qa_outputs)
     return reader
+
+
+def copy_reader(checkpoint: str, reader: Any) -> None:
+    """Go on from a student that was distilled before: copy its weights to `reader`.
+
+    Raises:
+        ModelLoadError: `checkpoint` is not a reader.
+        ConfigError: it is of another architecture or shape than `reader` (`student_mismatch`).
+    """
+    earlier = load_reader(checkpoint).model
+    ours, theirs = (
+        {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        for model in (reader, earlier)
+    )
+    if ours != theirs:
+        raise ConfigError(
+            f"{checkpoint} is not a student of this teacher with {reader.config.n_layers} layers; "
+            "name one that the same teacher and --layers gave",
+            code="student_mismatch",
+        )
+    copy_weights(earlier, reader)
 
 
 def reading_losses(student: Any, teacher: Any, batch: Batch, temperature: float) -> Losses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,33 @@ def test_text_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             read_paragraphs([path])
         assert "\n" not in str(caught.value)
+
+
+def test_a_run_may_go_on_from_an_earlier_student(run: dict[str, Any], tmp_path: Path) -> None:
+    distil(output=tmp_path / "first", **run)
+    still = replace(OPTIONS.reading.schedule, learning_rate=1e-12)
+    options = replace(
+        OPTIONS,
+        start=str(tmp_path / "first/final"),
+        language=replace(OPTIONS.language, schedule=replace(still, epochs=0)),
+        reading=replace(OPTIONS.reading, schedule=still),
+    )
+    assert distil(output=tmp_path / "second", **{**run, "options": options})
+    first, second = (
+        load_file(tmp_path / name / "final/model.safetensors") for name in ("first", "second")
+    )
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+
+
+def test_an_earlier_student_of_another_shape_is_refused(
+    run: dict[str, Any], tmp_path: Path
+) -> None:
+    distil(output=tmp_path / "first", **run)
+    options = replace(OPTIONS, layers=2, start=str(tmp_path / "first/final"))
+    with pytest.raises(ConfigError) as caught:
+        distil(output=tmp_path / "second", **{**run, "options": options})
+    assert caught.value.code == "student_mismatch"
+    assert not (tmp_path / "second").exists()
 
 
 def test_a_run_folder_of_other_options_is_not_continued(
