@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeqa.errors import PayloadError
-from edgeqa.messages import Ask, Item, parse_ask
+from edgeqa.messages import Ask, Item, parse_payload
 from edgeqa.packets import Delivery
 from edgeqa_agent.jobs import Outcome, Task, refused
 
@@ -34,12 +34,12 @@ class Intake:
         """The request in a payload.
 
         Raises:
-            PayloadError: `payload_too_large`, or as `parse_ask`.
+            PayloadError: `payload_too_large`, or as `parse_payload`.
         """
         size, most = len(payload), self._limits.max_payload_bytes
         if size > most:
             raise PayloadError(f"{size} bytes; this device takes {most}", code="payload_too_large")
-        return parse_ask(payload)
+        return parse_payload(Ask, payload)
 
     def id_in(self, payload: bytes) -> str | None:
         """The id in a malformed request; one that is too large is not parsed for it."""

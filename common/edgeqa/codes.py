@@ -6,38 +6,10 @@ Codes are part of the public contract: they may be added, never renamed or given
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from enum import StrEnum
 
+from edgeqa.error_code import Code, Where
 from edgeqa.errors import ExitCode
-
-
-class Where(StrEnum):
-    """Who says it."""
-
-    ANSWER = "in an agent's answer"
-    CLIENT = "from the Python client and `edgeqa ask`"
-    COMMAND = "from a command or at an agent's start"
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """One error code.
-
-    Attributes:
-        slug: the code.
-        where: who says it.
-        meaning: one line.
-        action: what to do.
-        retry: whether the same question may succeed later, unchanged.
-    """
-
-    slug: str
-    where: Where
-    meaning: str
-    action: str
-    retry: bool = False
-
+from edgeqa.swap_codes import SWAP_CODES
 
 _A, _C, _S = Where.ANSWER, Where.CLIENT, Where.COMMAND
 
@@ -199,6 +171,7 @@ CODES: tuple[Code, ...] = (
     Code("passphrase_wrong", _S, "A passphrase does not open a key.",
          "All keys of a folder have one passphrase; check which."),
     Code("internal_error", _S, "A bug.", "Report it with the log."),
+    *SWAP_CODES,
 )  # fmt: skip
 
 

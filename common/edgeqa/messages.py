@@ -7,7 +7,7 @@ Times in a name's suffix (`_ms`, `_s`), offsets in Unicode code points, end excl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -34,6 +34,9 @@ class Wire(BaseModel):
     def to_json(self) -> bytes:
         """UTF-8 bytes for the wire; absent optional fields are left out."""
         return self.model_dump_json(exclude_none=True).encode()
+
+
+WireT = TypeVar("WireT", bound=Wire)
 
 
 class Item(BaseModel):
@@ -213,8 +216,8 @@ class Status(Wire):
     hardware: Hardware | None = None
 
 
-def parse_ask(payload: bytes) -> Ask:
-    """Validate a payload of an ask topic.
+def parse_payload(kind: type[WireT], payload: bytes) -> WireT:
+    """Validate a payload.
 
     Raises:
         PayloadError: `not_utf8`, `not_json`, `unsupported_schema` or `invalid_payload` with the
@@ -225,7 +228,7 @@ def parse_ask(payload: bytes) -> Ask:
     except UnicodeDecodeError as error:
         raise PayloadError(f"not UTF-8 at byte {error.start}", code="not_utf8") from error
     try:
-        return Ask.model_validate_json(payload)
+        return kind.model_validate_json(payload)
     except ValidationError as error:
         raise _payload_error(error.errors(include_url=False, include_context=False)[0]) from error
 

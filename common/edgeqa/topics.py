@@ -21,12 +21,15 @@ MAX_RESPONSE_TOPIC_BYTES = 1024
 
 
 class Kind(StrEnum):
-    """What a topic of a device carries; the value is its last level."""
+    """What a topic of a device carries; the value is what follows its root."""
 
     ASK = "ask"
     ANSWERS = "answers"
     CONTEXTS = "contexts"
     STATUS = "status"
+    DESIRED = "model/desired"
+    REPORTED = "model/reported"
+    COMMANDS = "commands"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,30 @@ class DeviceTopics:
     def status(self) -> str:
         """Retained birth and will."""
         return f"{self.root}/{Kind.STATUS}"
+
+    @property
+    def desired(self) -> str:
+        """Retained wish for a model."""
+        return f"{self.root}/{Kind.DESIRED}"
+
+    @property
+    def reported(self) -> str:
+        """Retained report on the model."""
+        return f"{self.root}/{Kind.REPORTED}"
+
+    def command(self, verb: str) -> str:
+        """An order to this device."""
+        return f"{self.root}/{Kind.COMMANDS}/{verb}"
+
+    @property
+    def all_commands(self) -> str:
+        """Subscription filter over `command`."""
+        return self.command("+")
+
+    def verb(self, topic: str) -> str | None:
+        """The verb in a topic of `all_commands`; None for any other topic."""
+        prefix = self.command("")
+        return topic.removeprefix(prefix) if topic.startswith(prefix) else None
 
     def context(self, context_id: str) -> str:
         """Retained text that questions may name by `context_id`."""

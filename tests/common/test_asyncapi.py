@@ -11,7 +11,7 @@ import yaml
 
 from edgeqa import contract_examples
 from edgeqa.asyncapi import build_document, render
-from edgeqa.messages import Answer, Status, parse_ask
+from edgeqa.messages import Answer, Ask, Status, parse_payload
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,7 +116,7 @@ def test_examples_are_valid() -> None:
     import json
 
     for example in contract_examples.ASKS.values():
-        parse_ask(json.dumps(example).encode()).items()
+        parse_payload(Ask, json.dumps(example).encode()).items()
     for example in contract_examples.ANSWERS.values():
         assert json.loads(Answer.model_validate(example).to_json()) == example
     for example in contract_examples.STATUSES.values():

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeqa.errors import PayloadError
-from edgeqa.messages import Answer, Ask, Item, parse_ask
+from edgeqa.messages import Answer, Ask, Item, parse_payload
 
 SLUGS = {"not_utf8", "not_json", "unsupported_schema", "invalid_payload"}
 
 
 def _check_all(payload: bytes) -> None:
-    for item in parse_ask(payload).items():
+    for item in parse_payload(Ask, payload).items():
         item.check()
 
 
@@ -71,7 +71,9 @@ def test_a_hostile_payload_is_refused_with_a_code(payload: bytes, code: str) -> 
 
 def test_the_message_names_the_field() -> None:
     with pytest.raises(PayloadError, match=r"questions\.1\.top_k: "):
-        parse_ask(b'{"questions":[{"question":"a"},{"question":"b","top_k":99}],"context":"c"}')
+        parse_payload(
+            Ask, b'{"questions":[{"question":"a"},{"question":"b","top_k":99}],"context":"c"}'
+        )
 
 
 _JSON: st.SearchStrategy[Any] = st.recursive(
@@ -89,7 +91,7 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
 def test_any_json_is_read_or_refused(value: Any) -> None:
     payload = json.dumps(value).encode("utf-8", "surrogatepass")
     try:
-        parse_ask(payload)
+        parse_payload(Ask, payload)
     except PayloadError as error:
         assert error.code in SLUGS  # noqa: PT017  either outcome is right
 
@@ -97,7 +99,7 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
     try:
-        parse_ask(payload)
+        parse_payload(Ask, payload)
     except PayloadError as error:
         assert error.code in SLUGS  # noqa: PT017  either outcome is right
 
@@ -120,7 +122,7 @@ def test_defaults_of_a_batch_stand_for_its_items() -> None:
 
 
 def test_unknown_fields_are_ignored_and_absent_ones_left_out() -> None:
-    ask = parse_ask(b'{"question":"a","context":"b","colour":"red"}')
+    ask = parse_payload(Ask, b'{"question":"a","context":"b","colour":"red"}')
     assert json.loads(ask.to_json()) == {"schema": 1, "question": "a", "context": "b"}
     answer = Answer.model_validate_json(b'{"schema":1,"status":"ok","device":"d","new":1}')
     assert json.loads(answer.to_json()) == {"schema": 1, "status": "ok", "device": "d"}

@@ -18,7 +18,17 @@ import structlog
 
 from edgeqa.broker import Broker
 from edgeqa.errors import PayloadError
-from edgeqa.messages import Answer, Fault, Item, ModelRef, Result, Span, Status, parse_ask
+from edgeqa.messages import (
+    Answer,
+    Ask,
+    Fault,
+    Item,
+    ModelRef,
+    Result,
+    Span,
+    Status,
+    parse_payload,
+)
 from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivery, Outgoing, Subscription
 from edgeqa.topics import DeviceTopics, group_ask_filter
@@ -121,7 +131,7 @@ class FakeAgent:
         self.link.acknowledge(delivery)
 
     def _answer(self, delivery: Delivery) -> Answer:
-        ask = parse_ask(delivery.payload)
+        ask = parse_payload(Ask, delivery.payload)
         common = {"status": "ok", "id": ask.id, "device": self.device, "model": MODEL,
                   "inference_ms": 1.5, "queue_ms": 0.1, "total_ms": 2.0}  # fmt: skip
         if ask.questions is None:
