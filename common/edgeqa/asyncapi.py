@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from edgeqa.codes import CODES, Where
+from edgeqa.codes import CODES
 from edgeqa.contract_examples import ANSWERS, ASKS, STATUSES
+from edgeqa.error_code import Where
 from edgeqa.messages import SCHEMA, Answer, Ask, Status
 from edgeqa.topics import NAME_PATTERN, DeviceTopics, client_answers, group_ask, group_ask_filter
 

@@ -12,7 +12,7 @@ SWAP_CODES: tuple[Code, ...] = (
          "Set the agent's `repository` and `repository_root`."),
     Code("repository_unreachable", _W, "The model repository does not answer. The device goes on "
          "trying.", "Check the agent's `repository` and the network.", retry=True),
-    Code("metadata_expired", _W, "The repository's signatures have expired, or the device's clock "
+    Code("repository_expired", _W, "The repository's signatures have expired, or the device's clock "
          "is wrong. The device goes on trying.",
          "Run `edgeqa models repository sign`; check the device's clock.", retry=True),
     Code("metadata_refused", _W, "The repository's metadata are not signed by trusted keys, "
@@ -20,6 +20,9 @@ SWAP_CODES: tuple[Code, ...] = (
          "Treat as an attack until explained; check `edgeqa models repository status --verify`."),
     Code("unknown_package", _W, "The repository does not offer the wished package.",
          "Check name and version, or publish it."),
+    Code("package_unsupported", _W, "The package is of a newer schema, or of an architecture or "
+         "precision that this agent does not serve.",
+         "Update the agent, or wish for another package."),
     Code("wrong_digest", _W, "The repository's package is not the one of the wish's digest.",
          "Correct the wish, or publish the package that was meant."),
     Code("download_corrupt", _W, "A downloaded file is not what the signed metadata say.",
