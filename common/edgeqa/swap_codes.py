@@ -12,8 +12,8 @@ SWAP_CODES: tuple[Code, ...] = (
          "Set the agent's `repository` and `repository_root`."),
     Code("repository_unreachable", _W, "The model repository does not answer. The device goes on "
          "trying.", "Check the agent's `repository` and the network.", retry=True),
-    Code("repository_expired", _W, "The repository's signatures have expired, or the device's clock "
-         "is wrong. The device goes on trying.",
+    Code("repository_expired", _W, "The repository's signatures have expired, or the device's "
+         "clock is wrong. The device goes on trying.",
          "Run `edgeqa models repository sign`; check the device's clock.", retry=True),
     Code("metadata_refused", _W, "The repository's metadata are not signed by trusted keys, "
          "contradict each other, or are older than what the device has seen.",
