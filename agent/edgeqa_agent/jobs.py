@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeqa.errors import EdgeqaError, ExitCode
+from edgeqa.model_messages import CheckScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,7 @@ class Done:
 class Ready:
     """The model is loaded and has answered its check questions."""
 
-    load_ms: float
-    checks_f1: float
+    checks: CheckScores
     onnxruntime_version: str
 
 
@@ -85,7 +85,7 @@ def refused(code: str, message: str) -> Outcome:
 
 def encode(message: Job | Report) -> bytes:
     """To bytes."""
-    return json.dumps([type(message).__name__, asdict(message)]).encode()
+    return json.dumps([type(message).__name__, asdict(message)], default=_scores).encode()
 
 
 def decode_job(raw: bytes) -> Job:
@@ -105,7 +105,14 @@ def decode_report(raw: bytes) -> Report:
     if kind == "Done":
         fields["outcomes"] = [_outcome(outcome) for outcome in fields["outcomes"]]
         return Done(**fields)
-    return Ready(**fields) if kind == "Ready" else Failed(**fields)
+    if kind == "Ready":
+        fields["checks"] = CheckScores.model_validate(fields["checks"])
+        return Ready(**fields)
+    return Failed(**fields)
+
+
+def _scores(scores: CheckScores) -> dict[str, Any]:
+    return scores.model_dump()
 
 
 def _outcome(fields: dict[str, Any]) -> Outcome:

@@ -22,7 +22,9 @@ import onnxruntime
 
 from edgeqa.errors import EdgeqaError, ExitCode
 from edgeqa.manifest import open_package
-from edgeqa.reader.engine import Engine, Prepared, prove
+from edgeqa.model_messages import CheckScores
+from edgeqa.reader.engine import Engine, Prepared
+from edgeqa.reader.proof import Proof, prove
 from edgeqa_agent.cores import Cores
 from edgeqa_agent.jobs import (
     Done,
@@ -35,6 +37,7 @@ from edgeqa_agent.jobs import (
     encode,
     refused,
 )
+from edgeqa_agent.memory import resident_bytes
 
 
 @dataclass(slots=True)
@@ -168,14 +171,40 @@ def main(argv: list[str]) -> int:
         package = open_package(Path(argv[2]))
         threads = int(argv[3])
         engine = Engine.load(package, threads=threads)
-        checks_f1 = prove(engine, package)
+        proof = prove(engine, package)
     except EdgeqaError as error:
         connection.send_bytes(encode(Failed(error.code, str(error), int(error.exit_code))))
         return int(error.exit_code)
-    load_ms = 1000 * (time.monotonic() - begun)
-    connection.send_bytes(encode(Ready(load_ms, checks_f1, onnxruntime.__version__)))
+    checks = _check_scores(proof, begun)
+    connection.send_bytes(encode(Ready(checks, onnxruntime.__version__)))
     _Worker(engine=engine, connection=connection, threads=threads).run()
     return int(ExitCode.OK)
+
+
+def _check_scores(proof: Proof, begun: float) -> CheckScores:
+    return CheckScores(
+        questions=proof.questions,
+        exact_match=round(proof.exact_match, 2),
+        f1=round(proof.f1, 2),
+        p50_ms=round(proof.p50_ms, 3),
+        p95_ms=round(proof.p95_ms, 3),
+        memory_bytes=resident_bytes(os.getpid()),
+        load_ms=round(1000 * max(time.monotonic() - begun, _age_s()), 1),
+    )
+
+
+def _age_s() -> float:
+    """How long this process has been running, its imports included; 0 where that is not known.
+
+    Source: proc_pid_stat(5), field 22, `starttime` in clock ticks after boot.
+    """
+    try:
+        # The second field, the name, may hold spaces and parentheses.
+        fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
+        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ from edgeqa.manifest import (
     Training,
     open_package,
 )
-from edgeqa.reader.engine import Engine, prove
+from edgeqa.reader.engine import Engine
+from edgeqa.reader.proof import prove
 from edgeqa.scores import Forced
 from edgeqa_models.checks import run_checks
 from edgeqa_models.draft import Draft, read_draft

@@ -21,7 +21,8 @@ from support.tiny import make_tokenizer
 from edgeqa.errors import ConfigError, DataError, EdgeqaError, ModelLoadError
 from edgeqa.files import sha256_hex
 from edgeqa.manifest import Check, open_package
-from edgeqa.reader.engine import Engine, prove
+from edgeqa.reader.engine import Engine
+from edgeqa.reader.proof import prove
 from edgeqa_models.checks import SHIPPED, read_checks, run_checks
 from edgeqa_models.draft import open_measurable, read_draft, write_draft
 from edgeqa_models.folders import new_folder
@@ -42,7 +43,7 @@ def test_a_package_opens_loads_and_proves_itself(inputs: dict[str, Any], tmp_pat
     made = package(output=tmp_path, **inputs)
     opened = open_package(tmp_path / "tiny-1.0.0")
     assert opened.digest == made.digest
-    assert prove(Engine.load(opened, threads=1), opened) == 1.0
+    assert prove(Engine.load(opened, threads=1), opened).f1 == 100
     scores = {score.precision: score.f1 for score in opened.manifest.scores}
     assert scores == {"fp32": 80.0, "int8": 79.6}
     assert opened.manifest.baseline is not None

@@ -24,7 +24,8 @@ from support.tiny import make_tokenizer
 from edgeqa.errors import EdgeqaError, GateError
 from edgeqa.files import sha256_hex
 from edgeqa.manifest import Manifest, Package, Training, open_package
-from edgeqa.reader.engine import Engine, prove
+from edgeqa.reader.engine import Engine
+from edgeqa.reader.proof import prove
 from edgeqa_models.draft import Draft, write_draft
 from edgeqa_models.evidence import Evidence
 from edgeqa_models.package import Label, package
@@ -129,7 +130,7 @@ def files(tmp_path: Path) -> Path:
 
 def test_the_unspoiled_model_is_packaged(files: Path, tmp_path: Path) -> None:
     made = packaged(files, tmp_path / "out")
-    assert prove(Engine.load(made, threads=1), made) == 1.0
+    assert prove(Engine.load(made, threads=1), made).f1 == 100
 
 
 @pytest.mark.parametrize("spoil", [*SPOILED, SUBTLE])

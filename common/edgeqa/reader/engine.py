@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Encoding, Tokenizer
 
-from edgeqa.errors import EdgeqaError, GateError, ModelLoadError, PayloadError
+from edgeqa.errors import EdgeqaError, ModelLoadError, PayloadError
 from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Package, Sizes
 from edgeqa.reader.spans import (
     Logits,
@@ -32,14 +32,9 @@ from edgeqa.reader.spans import (
     read_window,
 )
 from edgeqa.reader.windows import CONTEXT, QUESTION, Windower, WindowSizes
-from edgeqa.squad import Gold, best, f1
 
 KNOWN_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 OUTPUTS = ["start_logits", "end_logits"]
-
-# A sound model answers every check of its own package; rounding on another processor may move a
-# word boundary in one of them.
-MIN_CHECKS_F1 = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +66,9 @@ class Engine:
 
     It holds the graph twice where it may use several threads: one question alone is quickest with
     all of them, several at once with one each (docs/adr/0005).
+
+    Attributes:
+        threads: of the former, and how many of the latter there may be.
     """
 
     def __init__(
@@ -80,7 +78,9 @@ class Engine:
         narrow: ort.InferenceSession,
         windower: Windower,
         max_answer_tokens: int,
+        threads: int,
     ) -> None:
+        self.threads = threads
         self._wide = wide
         self._narrow = narrow
         self._windower = windower
@@ -129,6 +129,7 @@ class Engine:
             narrow=wide if threads == 1 else _load_session(model, 1),
             windower=windower,
             max_answer_tokens=sizes.max_answer_tokens,
+            threads=threads,
         )
 
     def prepare(self, question: str, context: str) -> Prepared:
@@ -207,31 +208,6 @@ class Engine:
         if not (np.isfinite(start).all() and np.isfinite(end).all()):
             raise InferenceError("the model gave logits that are not finite")
         return start[0], end[0]
-
-
-def prove(engine: Engine, package: Package) -> float:
-    """Answer the package's check questions, which also warms the model up.
-
-    Returns:
-        Mean F1, 0 to 1.
-
-    Raises:
-        GateError: `checks_failed`, the mean is below `MIN_CHECKS_F1`.
-    """
-    checks = package.checks()
-    total = 0.0
-    for check in checks:
-        spans = engine.answer(check.question, check.context).spans
-        golds = [Gold(text, 0) for text in check.answers]
-        total += best(f1, golds, spans[0].text if spans else "")
-    mean = total / len(checks)
-    if mean < MIN_CHECKS_F1:
-        raise GateError(
-            f"{package.manifest.name} {package.manifest.version} answers its own {len(checks)} "
-            f"check questions with F1 {mean:.2f}; at least {MIN_CHECKS_F1} is demanded",
-            code="checks_failed",
-        )
-    return mean
 
 
 def _load_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
