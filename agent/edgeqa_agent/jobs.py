@@ -56,7 +56,7 @@ class Done:
 class Ready:
     """The model is loaded and has answered its check questions."""
 
-    checks: CheckScores
+    scores: CheckScores
     onnxruntime_version: str
 
 
@@ -85,7 +85,7 @@ def refused(code: str, message: str) -> Outcome:
 
 def encode(message: Job | Report) -> bytes:
     """To bytes."""
-    return json.dumps([type(message).__name__, asdict(message)], default=_scores).encode()
+    return json.dumps([type(message).__name__, asdict(message)], default=_plain).encode()
 
 
 def decode_job(raw: bytes) -> Job:
@@ -106,12 +106,12 @@ def decode_report(raw: bytes) -> Report:
         fields["outcomes"] = [_outcome(outcome) for outcome in fields["outcomes"]]
         return Done(**fields)
     if kind == "Ready":
-        fields["checks"] = CheckScores.model_validate(fields["checks"])
+        fields["scores"] = CheckScores.model_validate(fields["scores"])
         return Ready(**fields)
     return Failed(**fields)
 
 
-def _scores(scores: CheckScores) -> dict[str, Any]:
+def _plain(scores: CheckScores) -> dict[str, Any]:
     return scores.model_dump()
 
 

@@ -175,13 +175,13 @@ def main(argv: list[str]) -> int:
     except EdgeqaError as error:
         connection.send_bytes(encode(Failed(error.code, str(error), int(error.exit_code))))
         return int(error.exit_code)
-    checks = _check_scores(proof, begun)
-    connection.send_bytes(encode(Ready(checks, onnxruntime.__version__)))
+    scores = _scores(proof, begun)
+    connection.send_bytes(encode(Ready(scores, onnxruntime.__version__)))
     _Worker(engine=engine, connection=connection, threads=threads).run()
     return int(ExitCode.OK)
 
 
-def _check_scores(proof: Proof, begun: float) -> CheckScores:
+def _scores(proof: Proof, begun: float) -> CheckScores:
     return CheckScores(
         questions=proof.questions,
         exact_match=round(proof.exact_match, 2),

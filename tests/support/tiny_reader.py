@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from support.tiny import WORDS, make_tokenizer
 
 from edgeqa.manifest import Package, open_package
+from support.tiny import WORDS, make_tokenizer
 
 MAX_SEQ_LEN = 48
 # The word that the weights of `word_weights` point at.
