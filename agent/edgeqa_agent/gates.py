@@ -38,21 +38,21 @@ def _accuracy(scores: CheckScores, gates: list[Gates]) -> Iterator[tuple[str, st
     ):
         least = max(_said(limits), default=None)
         if least is not None and measured < least:
-            yield (
-                "gate_accuracy",
+            message = (
                 f"{measure} of the {scores.questions} check questions is {_number(measured)} %; "
-                f"at least {_number(least)} % is demanded",
+                f"at least {_number(least)} % is demanded"
             )
+            yield "gate_accuracy", message
 
 
 def _latency(scores: CheckScores, gates: list[Gates]) -> Iterator[tuple[str, str]]:
     most = min(_said([gate.max_p95_ms for gate in gates]), default=None)
     if most is not None and scores.p95_ms > most:
-        yield (
-            "gate_latency",
+        message = (
             f"p95 of the inference time of the {scores.questions} check questions is "
-            f"{_number(scores.p95_ms)} ms; at most {_number(most)} ms is allowed",
+            f"{_number(scores.p95_ms)} ms; at most {_number(most)} ms is allowed"
         )
+        yield "gate_latency", message
 
 
 def _memory(scores: CheckScores, gates: list[Gates]) -> Iterator[tuple[str, str]]:
@@ -62,11 +62,11 @@ def _memory(scores: CheckScores, gates: list[Gates]) -> Iterator[tuple[str, str]
     if scores.memory_bytes == 0:  # a gate is passed by what was measured, not by what was not
         yield "gate_memory", "the memory that the loaded model takes cannot be measured here"
     elif scores.memory_bytes > most * _MIB:
-        yield (
-            "gate_memory",
+        message = (
             f"the loaded model takes {_number(scores.memory_bytes / _MIB)} MiB of memory; at most "
-            f"{_number(most)} MiB is allowed",
+            f"{_number(most)} MiB is allowed"
         )
+        yield "gate_memory", message
 
 
 def _said(limits: list[float | None]) -> list[float]:
