@@ -6,27 +6,18 @@ were given up are ignored.
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
-import structlog
-from pydantic import ValidationError
-
-from edgeqa.broker import Broker, BrokerSettings, resolve_broker
-from edgeqa.errors import AnswerTimeoutError, BrokerError, ConfigError, PayloadError
-from edgeqa.exchange import NO_SUBSCRIBERS, Exchange
+from edgeqa.broker import BrokerSettings
+from edgeqa.connection import Connection
+from edgeqa.errors import AnswerTimeoutError, PayloadError
 from edgeqa.messages import Answer, Item, Status
-from edgeqa.packets import Outgoing
-from edgeqa.presence import read_status
 from edgeqa.questions import DEFAULT_TIMEOUT_S, AskOptions, build_question, checked_name
-from edgeqa.topics import DeviceTopics, client_answers
+from edgeqa.topics import DeviceTopics
 
 MAX_PENDING = 10_000
-# How long a timeout may look for the device's presence, to say why nothing came.
-_EXPLAIN_S = 1.0
 
 
 class Client:
@@ -46,11 +37,8 @@ class Client:
         broker: str | BrokerSettings = "mqtt://localhost:1883",
         max_pending: int = MAX_PENDING,
     ) -> None:
-        self.client_id = f"edgeqa-{secrets.token_hex(8)}"
-        self._settings = broker
-        self._max_pending = max_pending
-        self._log = _library_log()
-        self._open: tuple[Broker, Exchange] | None = None
+        self._connection = Connection(broker=broker, max_pending=max_pending)
+        self.client_id = self._connection.client_id
 
     def __enter__(self) -> Self:
         self.start()
@@ -66,20 +54,11 @@ class Client:
             ConfigError: the broker's settings are wrong.
             BrokerError: no connection in `broker_connect_timeout_s`, or the broker refused it.
         """
-        if self._open is not None:
-            return
-        broker = resolve_broker(_settings(self._settings))
-        exchange = Exchange(
-            broker=broker, client_id=self.client_id, max_pending=self._max_pending, log=self._log
-        )
-        exchange.start()
-        self._open = broker, exchange
+        self._connection.start()
 
     def stop(self) -> None:
         """Disconnect; what is not answered yet fails with `client_stopped`."""
-        opened, self._open = self._open, None
-        if opened is not None:
-            opened[1].stop()
+        self._connection.stop()
 
     def ask(self, question: str, **options: Unpack[AskOptions]) -> Answer:
         """Ask one question and wait for its answer.
@@ -95,7 +74,7 @@ class Client:
             AnswerTimeoutError: no answer in time.
             BrokerError: too much waits for the broker, or the question is too large for it.
         """
-        return self._result(self.submit(question, **options), options.get("device"))
+        return self._connection.result(self.submit(question, **options), options.get("device"))
 
     def ask_batch(self, items: Sequence[str | Item], **options: Unpack[AskOptions]) -> Answer:
         """Ask several questions in one message; their outcomes are in `results`, in order.
@@ -104,7 +83,7 @@ class Client:
         raised. Arguments and errors are those of `ask`; `context`, `context_id` and `top_k` stand
         for the items that do not say their own.
         """
-        return self._result(self.submit(items, **options), options.get("device"))
+        return self._connection.result(self.submit(items, **options), options.get("device"))
 
     def submit(
         self, question: str | Sequence[str | Item], **options: Unpack[AskOptions]
@@ -118,10 +97,11 @@ class Client:
             BrokerError: as `ask`.
             AnswerError: `too_many_pending`.
         """
-        _, exchange = self._opened()
-        made = build_question(question, options, response_topic=client_answers(self.client_id))
-        exchange.submit(made)
-        return made.future
+        self._connection.opened()
+        response_topic = self._connection.reply_topic
+        return self._connection.submit(
+            build_question(question, options, response_topic=response_topic)
+        )
 
     def store_context(
         self, device: str, context_id: str, text: str, *, timeout_s: float = DEFAULT_TIMEOUT_S
@@ -153,83 +133,15 @@ class Client:
         Raises:
             AnswerTimeoutError: the broker holds none: the device was never online.
         """
-        broker, _ = self._opened()
-        status = read_status(broker, checked_name(device, "device"), self._log, timeout_s)
-        if status is None:
-            raise AnswerTimeoutError(
-                f"the broker holds no status of device {device}: check the name, and that its "
-                "agent was ever connected to this broker"
-            )
-        return status
+        return self._connection.status(checked_name(device, "device"), timeout_s)
 
     def explain_timeout(self, error: AnswerTimeoutError, device: str | None) -> AnswerTimeoutError:
         """The same timeout with what the device's presence says about the reason."""
-        if device is None or self._open is None:
-            return error
-        try:
-            status = read_status(self._open[0], device, self._log, _EXPLAIN_S)
-        except BrokerError:
-            return AnswerTimeoutError(f"{error}; the broker cannot be reached just now")
-        if status is None:
-            why = "the broker holds no status of it: check the name"
-        elif status.status == "offline":
-            why = f"it is offline ({status.reason or 'unknown reason'})"
-        else:
-            why = "it is online: it may be busy with longer questions, try a longer timeout"
-        return AnswerTimeoutError(f"{error}; {why}")
-
-    def _opened(self) -> tuple[Broker, Exchange]:
-        if self._open is None:
-            raise BrokerError(
-                "the client is not started: use it in a `with` block or call start",
-                code="not_started",
-            )
-        return self._open
-
-    def _result(self, future: Future[Answer], device: str | None) -> Answer:
-        try:
-            return future.result()
-        except AnswerTimeoutError as error:
-            raise self.explain_timeout(error, device) from None
-        except BaseException:
-            future.cancel()  # Ctrl-C: forget the question
-            raise
+        return self._connection.explain(error, device)
 
     def _retain_context(
         self, device: str, context_id: str, payload: bytes, timeout_s: float
     ) -> None:
-        _, exchange = self._opened()
         topics = DeviceTopics(checked_name(device, "device"))
         topic = topics.context(checked_name(context_id, "context_id"))
-        taken: Future[str | None] = Future()
-        exchange.publish(Outgoing(topic=topic, payload=payload, retain=True), taken.set_result)
-        try:
-            reason = taken.result(timeout_s)
-        except TimeoutError:
-            raise AnswerTimeoutError(
-                f"the broker did not take the context in {timeout_s:g} s"
-            ) from None
-        if reason not in {None, NO_SUBSCRIBERS}:  # nobody listens: the device is offline
-            raise BrokerError(f"the broker refused the context: {reason}", code="publish_refused")
-
-
-def _settings(broker: str | BrokerSettings) -> BrokerSettings:
-    if isinstance(broker, BrokerSettings):
-        return broker
-    try:
-        return BrokerSettings(broker=broker)
-    except ValidationError as error:
-        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise ConfigError(f"broker: {reason.removeprefix('Value error, ')}") from error
-
-
-def _library_log() -> Any:
-    """A library is silent unless its user configures the logger `edgeqa`."""
-    logger = logging.getLogger("edgeqa.client")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    return structlog.wrap_logger(
-        logger,
-        wrapper_class=structlog.stdlib.BoundLogger,
-        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
-    )
+        self._connection.retain(topic, payload, what="context", timeout_s=timeout_s)

@@ -1,10 +1,10 @@
-"""Questions and answers over one connection, matched by MQTT 5 Correlation Data.
+"""Requests and replies over one connection, matched by MQTT 5 Correlation Data.
 
-A question waits here while the connection is down, is published with what is left of its time as
-Message Expiry, and is published again after a reconnect if it was not answered: agents answer a
-repeat once. What was handed to a connection that was dead but not yet known to be is the exception:
-paho sends it again by itself, so an agent may answer it although nobody waits any longer; that
-answer is ignored. A thread of its own ends the questions whose time is over.
+A request waits here while the connection is down, is published with what is left of its time as
+Message Expiry, and, if it is a question, is published again after a reconnect if it was not
+answered: agents answer a repeat once. What was handed to a connection that was dead but not yet
+known to be is the exception: paho sends it again by itself, so an agent may reply although nobody
+waits any longer; that reply is ignored. A thread of its own ends the requests whose time is over.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import time
 from typing import Any
 
 from edgeqa.broker import Broker
-from edgeqa.codes import exit_code_of
 from edgeqa.errors import AnswerError, AnswerTimeoutError, BrokerError, EdgeqaError, ExitCode
 from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivered, Delivery, Outgoing, Subscription
-from edgeqa.pending import Pending, Question
-from edgeqa.questions import parse_answer
+from edgeqa.pending import Pending, Request
 from edgeqa.topics import client_answers
 from edgeqa.transport import BACKOFF_MAX_S, Limits
 
@@ -28,7 +26,7 @@ from edgeqa.transport import BACKOFF_MAX_S, Limits
 # then nobody listening may be for now only, and is tried again.
 _NO_AGENT_GRACE_S = BACKOFF_MAX_S
 _NO_AGENT_RETRY_S = 0.5
-# Questions that were given up wait for their PUBACK beside those that are pending. MQTT has 65,535
+# Requests that were given up wait for their PUBACK beside those that are pending. MQTT has 65,535
 # packet ids.
 _MAX_QUEUED = 60_000
 # MQTT 5, section 2.4: PUBACK reason code 0x10.
@@ -74,22 +72,22 @@ class Exchange:
         self._settle_all()
         self._link.stop()
 
-    def submit(self, question: Question) -> None:
-        """Publish a question; its future gets the outcome.
+    def submit(self, request: Request[Any]) -> None:
+        """Publish a request; its future gets the outcome.
 
         Raises:
             AnswerError: `too_many_pending`.
             BrokerError: `queue_full`, `packet_too_large`.
         """
-        is_next = self._pending.add(question)
-        question.future.add_done_callback(lambda _: self._pending.take(question.correlation))
+        is_next = self._pending.add(request)
+        request.future.add_done_callback(lambda _: self._pending.take(request.correlation))
         if is_next:
             with self._wake:
                 self._wake.notify_all()
         try:
-            self._publish(question)
+            self._publish(request)
         except BrokerError:
-            self._pending.take(question.correlation)
+            self._pending.take(request.correlation)
             raise
         if not self._running:
             self._settle_all()  # stopped between our caller's check and now
@@ -102,31 +100,31 @@ class Exchange:
         """
         self._link.publish(message, delivered)
 
-    def _publish(self, question: Question) -> None:
-        # While the connection is down the question waits here, not in the link: there it would be
-        # sent even when nobody waits for its answer any longer.
-        if not self._link.connected or not self._pending.claim(question):
+    def _publish(self, request: Request[Any]) -> None:
+        # While the connection is down the request waits here, not in the link: there it would be
+        # sent even when nobody waits for its reply any longer.
+        if not self._link.connected or not self._pending.claim(request):
             return
-        left_s = question.deadline - time.monotonic()
+        left_s = request.deadline - time.monotonic()
         message = Outgoing(
-            topic=question.message.topic,
-            payload=question.message.payload,
-            response_topic=question.message.response_topic,
-            correlation=question.correlation,
+            topic=request.message.topic,
+            payload=request.message.payload,
+            response_topic=request.message.response_topic,
+            correlation=request.correlation,
             expiry_s=max(1, math.ceil(left_s)),
         )
-        self._link.publish(message, lambda reason: self._on_delivered(question, reason))
+        self._link.publish(message, lambda reason: self._on_delivered(request, reason))
 
-    def _on_delivered(self, question: Question, reason: str | None) -> None:
+    def _on_delivered(self, request: Request[Any], reason: str | None) -> None:
         if reason is None:
-            self._pending.delivered(question)
+            self._pending.delivered(request)
         elif reason == NO_SUBSCRIBERS and time.monotonic() < self._grace_until:
-            self._pending.unsend(question)
+            self._pending.unsend(request)
             with self._wake:
                 self._retry_at = time.monotonic() + _NO_AGENT_RETRY_S
                 self._wake.notify_all()
-        elif self._pending.take(question.correlation) is not None:
-            question.settle(_undelivered(question, reason))
+        elif self._pending.take(request.correlation) is not None:
+            request.settle(_undelivered(request, reason))
 
     def _on_ready(self) -> None:
         if self._link.connects > 1:
@@ -134,30 +132,20 @@ class Exchange:
         self._publish_unsent(after_reconnect=True)
 
     def _publish_unsent(self, *, after_reconnect: bool) -> None:
-        for question in self._pending.unsent(after_reconnect=after_reconnect):
+        for request in self._pending.unsent(after_reconnect=after_reconnect):
             try:
-                self._publish(question)
+                self._publish(request)
             except BrokerError as error:
-                self._pending.take(question.correlation)
-                question.settle(error)
+                self._pending.take(request.correlation)
+                request.settle(error)
 
     def _on_answer(self, delivery: Delivery) -> None:
         self._link.acknowledge(delivery)
-        question = self._pending.take(delivery.correlation or b"")
-        if question is None:
+        request = self._pending.take(delivery.correlation or b"")
+        if request is None:
             self._log.debug("late_answer_ignored")
-            return
-        answer = parse_answer(delivery.payload)
-        if answer is None:
-            question.settle(
-                AnswerError(f"{question.target} sent no valid answer", code="invalid_answer")
-            )
-        elif answer.error is not None:
-            code = answer.error.code
-            refusal = AnswerError(answer.error.message, code=code, exit_code=exit_code_of(code))
-            question.settle(refusal)
         else:
-            question.settle(answer)
+            request.settle(request.read(delivery.payload))
 
     def _expire(self) -> None:
         while self._running:
@@ -167,10 +155,10 @@ class Exchange:
                     wait_s = max(0.0, min(times) - time.monotonic()) if times else None
                     self._wake.wait(wait_s)
             now = time.monotonic()
-            for question in self._pending.take_overdue(now):
-                question.settle(
+            for request in self._pending.take_overdue(now):
+                request.settle(
                     AnswerTimeoutError(
-                        f"no answer from {question.target} in {question.timeout_s:g} s"
+                        f"no answer from {request.target} in {request.timeout_s:g} s"
                     )
                 )
             if self._retry_at is not None and self._retry_at <= now:
@@ -178,18 +166,18 @@ class Exchange:
                 self._publish_unsent(after_reconnect=False)
 
     def _settle_all(self) -> None:
-        for question in self._pending.take_all():
-            question.settle(AnswerError("the client was stopped", code="client_stopped"))
+        for request in self._pending.take_all():
+            request.settle(AnswerError("the client was stopped", code="client_stopped"))
 
 
-def _undelivered(question: Question, reason: str) -> EdgeqaError:
+def _undelivered(request: Request[Any], reason: str) -> EdgeqaError:
     if reason == NO_SUBSCRIBERS:
         return AnswerError(
-            f"no agent listens on {question.message.topic}: check the name of {question.target}, "
+            f"no agent listens on {request.message.topic}: check the name of {request.target}, "
             "and that its agent runs and is connected to this broker",
             code="no_agent",
             exit_code=ExitCode.UNREACHABLE,
         )
     return BrokerError(
-        f"the broker refused the question for {question.target}: {reason}", code="publish_refused"
+        f"the broker refused the request for {request.target}: {reason}", code="publish_refused"
     )

@@ -1,4 +1,4 @@
-"""The questions that a client waits for: bounded, by correlation, with their deadlines.
+"""The requests whose replies a client waits for: bounded, by correlation, with their deadlines.
 
 No IO and no clock of its own: the client publishes, and says what time it is.
 """
@@ -8,17 +8,20 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Any, Generic, TypeVar
 
 from edgeqa.errors import AnswerError, EdgeqaError, ExitCode
-from edgeqa.messages import Answer
 from edgeqa.packets import Outgoing
+
+ReplyT = TypeVar("ReplyT")
 
 
 class Stage(Enum):
-    """How far a question has come on its way to the broker."""
+    """How far a request has come on its way to the broker."""
 
     UNSENT = auto()
     SENT = auto()
@@ -26,13 +29,16 @@ class Stage(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Question:
-    """One request under way, of one question or of a batch.
+class Request(Generic[ReplyT]):
+    """One request under way: a question, a batch of them, or a command.
 
     Attributes:
         message: what to publish, without its expiry.
         target: for messages to people: `device pi5` or `group hall`.
         deadline: monotonic seconds.
+        read: what a reply's payload says: the reply, or why there is none.
+        repeatable: an agent answers a repeat as it answered the first time, so one that the
+            broker had taken is published again after a reconnect.
     """
 
     message: Outgoing
@@ -40,10 +46,12 @@ class Question:
     target: str
     timeout_s: float
     deadline: float
-    future: Future[Answer] = field(default_factory=Future)
+    read: Callable[[bytes], ReplyT | EdgeqaError]
+    repeatable: bool = True
+    future: Future[ReplyT] = field(default_factory=Future)
     stage: Stage = Stage.UNSENT
 
-    def settle(self, outcome: Answer | EdgeqaError) -> None:
+    def settle(self, outcome: ReplyT | EdgeqaError) -> None:
         """Give the future its outcome; one that was cancelled meanwhile stays cancelled."""
         try:
             if isinstance(outcome, EdgeqaError):
@@ -60,92 +68,92 @@ class Pending:
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._questions: dict[bytes, Question] = {}
+        self._requests: dict[bytes, Request[Any]] = {}
         self._deadlines: list[tuple[float, int, bytes]] = []
         self._order = itertools.count()
 
     def __len__(self) -> int:
-        return len(self._questions)
+        return len(self._requests)
 
-    def add(self, question: Question) -> bool:
-        """Note a question; whether its deadline is now the first of all.
+    def add(self, request: Request[Any]) -> bool:
+        """Note a request; whether its deadline is now the first of all.
 
         Raises:
             AnswerError: `too_many_pending`.
         """
         with self._lock:
-            if len(self._questions) >= self._limit:
+            if len(self._requests) >= self._limit:
                 raise AnswerError(
-                    f"{self._limit} questions wait for their answers already",
+                    f"{self._limit} requests wait for their answers already",
                     code="too_many_pending",
                     exit_code=ExitCode.UNREACHABLE,
                 )
-            self._questions[question.correlation] = question
-            entry = (question.deadline, next(self._order), question.correlation)
+            self._requests[request.correlation] = request
+            entry = (request.deadline, next(self._order), request.correlation)
             heapq.heappush(self._deadlines, entry)
             self._drop_answered()
             return self._deadlines[0] is entry
 
-    def take(self, correlation: bytes) -> Question | None:
-        """Remove a question; None if it is not (any longer) waited for."""
+    def take(self, correlation: bytes) -> Request[Any] | None:
+        """Remove a request; None if it is not (any longer) waited for."""
         with self._lock:
-            return self._questions.pop(correlation, None)
+            return self._requests.pop(correlation, None)
 
-    def take_all(self) -> list[Question]:
+    def take_all(self) -> list[Request[Any]]:
         """Remove all."""
         with self._lock:
-            questions = list(self._questions.values())
-            self._questions.clear()
+            requests = list(self._requests.values())
+            self._requests.clear()
             self._deadlines.clear()
-            return questions
+            return requests
 
-    def take_overdue(self, now: float) -> list[Question]:
+    def take_overdue(self, now: float) -> list[Request[Any]]:
         """Remove those whose deadline has passed."""
         overdue = []
         with self._lock:
             while self._deadlines and self._deadlines[0][0] <= now:
-                question = self._questions.pop(heapq.heappop(self._deadlines)[2], None)
-                if question is not None:
-                    overdue.append(question)
+                request = self._requests.pop(heapq.heappop(self._deadlines)[2], None)
+                if request is not None:
+                    overdue.append(request)
         return overdue
 
     def next_deadline(self) -> float | None:
-        """When to look for overdue questions again."""
+        """When to look for overdue requests again."""
         with self._lock:
             return self._deadlines[0][0] if self._deadlines else None
 
-    def claim(self, question: Question) -> bool:
+    def claim(self, request: Request[Any]) -> bool:
         """Whether the caller is the one to publish it now."""
         with self._lock:
-            if question.stage is not Stage.UNSENT or question.correlation not in self._questions:
+            if request.stage is not Stage.UNSENT or request.correlation not in self._requests:
                 return False
-            question.stage = Stage.SENT
+            request.stage = Stage.SENT
             return True
 
-    def delivered(self, question: Question) -> None:
+    def delivered(self, request: Request[Any]) -> None:
         """The broker has it."""
         with self._lock:
-            question.stage = Stage.TAKEN
+            request.stage = Stage.TAKEN
 
-    def unsend(self, question: Question) -> None:
+    def unsend(self, request: Request[Any]) -> None:
         """It has to be published again."""
         with self._lock:
-            question.stage = Stage.UNSENT
+            request.stage = Stage.UNSENT
 
-    def unsent(self, *, after_reconnect: bool) -> list[Question]:
+    def unsent(self, *, after_reconnect: bool) -> list[Request[Any]]:
         """Those to publish now.
 
-        After a reconnect also those that the broker had taken: it may have lost them, or their
-        answers, and agents answer a repeated question once.
+        After a reconnect also those that the broker had taken, where a repeat is harmless: it may
+        have lost them, or their replies.
         """
         with self._lock:
-            for question in self._questions.values():
-                if after_reconnect and question.stage is Stage.TAKEN:
-                    question.stage = Stage.UNSENT
-            return [q for q in self._questions.values() if q.stage is Stage.UNSENT]
+            for request in self._requests.values():
+                if after_reconnect and request.repeatable and request.stage is Stage.TAKEN:
+                    request.stage = Stage.UNSENT
+            return [r for r in self._requests.values() if r.stage is Stage.UNSENT]
 
     def _drop_answered(self) -> None:
-        # Entries of answered questions stay until their deadline; keep them from piling up.
-        if len(self._deadlines) > 2 * len(self._questions) + 64:
-            self._deadlines = [e for e in self._deadlines if e[2] in self._questions]
+        # Entries of answered requests stay until their deadline; keep them from piling up.
+        if len(self._deadlines) > 2 * len(self._requests) + 64:
+            self._deadlines = [e for e in self._deadlines if e[2] in self._requests]
             heapq.heapify(self._deadlines)

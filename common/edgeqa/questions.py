@@ -9,10 +9,11 @@ from typing import TypedDict
 
 from pydantic import ValidationError
 
-from edgeqa.errors import PayloadError
+from edgeqa.codes import exit_code_of
+from edgeqa.errors import AnswerError, PayloadError
 from edgeqa.messages import Answer, Ask, Item
 from edgeqa.packets import Outgoing
-from edgeqa.pending import Question
+from edgeqa.pending import Request
 from edgeqa.topics import DeviceTopics, group_ask, is_name
 
 # MQTT 5, section 3.3.2.3.6: opaque bytes. 128 random bits make a clash, or a guess, hopeless.
@@ -74,7 +75,7 @@ def checked_name(name: str, what: str) -> str:
 
 def build_question(
     questions: str | Sequence[str | Item], options: AskOptions, *, response_topic: str
-) -> Question:
+) -> Request[Answer]:
     """A request that is ready to be published.
 
     Args:
@@ -96,7 +97,14 @@ def build_question(
         response_topic=response_topic,
         correlation=correlation,
     )
-    return Question(message, correlation, target, timeout_s, time.monotonic() + timeout_s)
+    return Request(
+        message=message,
+        correlation=correlation,
+        target=target,
+        timeout_s=timeout_s,
+        deadline=time.monotonic() + timeout_s,
+        read=lambda payload: read_answer(payload, target),
+    )
 
 
 def _ask(questions: str | Sequence[str | Item], options: AskOptions, ask_id: str) -> Ask:
@@ -116,12 +124,16 @@ def _ask(questions: str | Sequence[str | Item], options: AskOptions, ask_id: str
     return ask
 
 
-def parse_answer(payload: bytes) -> Answer | None:
-    """The answer in a payload; None if it is none."""
+def read_answer(payload: bytes, target: str) -> Answer | AnswerError:
+    """The answer in a payload, or why there is none."""
     try:
-        return Answer.model_validate_json(payload)
+        answer = Answer.model_validate_json(payload)
     except ValidationError:
-        return None
+        return AnswerError(f"{target} sent no valid answer", code="invalid_answer")
+    if answer.error is None:
+        return answer
+    code = answer.error.code
+    return AnswerError(answer.error.message, code=code, exit_code=exit_code_of(code))
 
 
 def _item(one: str | Item) -> Item:

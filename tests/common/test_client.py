@@ -206,8 +206,7 @@ def test_an_abandoned_question_is_not_sent_after_an_outage(broker: Broker) -> No
     with FakeAgent(broker.address()) as agent, Client(broker=broker.url) as client:
         client.ask("Up?", context="up", device="pi5")
         broker.stop(kill=True)
-        assert client._open is not None
-        link = client._open[1]._link
+        link = client._connection.opened()[1]._link
         while link.connected:
             time.sleep(0.01)
         with pytest.raises(AnswerTimeoutError, match="the broker cannot be reached"):
