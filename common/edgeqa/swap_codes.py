@@ -23,6 +23,8 @@ SWAP_CODES: tuple[Code, ...] = (
     Code("package_unsupported", _W, "The package is of a newer schema, or of an architecture or "
          "precision that this agent does not serve.",
          "Update the agent, or wish for another package."),
+    Code("package_too_large", _W, "The package is larger than the device takes.",
+         "Wish for a smaller package, or raise the agent's limit."),
     Code("wrong_digest", _W, "The repository's package is not the one of the wish's digest.",
          "Correct the wish, or publish the package that was meant."),
     Code("download_corrupt", _W, "A downloaded file is not what the signed metadata say.",

@@ -1,0 +1,260 @@
+"""Fetches a model package from a repository into a folder.
+
+No byte is believed before it is signed for: the list of the repository by TUF (`catalogue`), the
+manifest by the list, and every other file by both of them. What the signed summary shows to be
+unusable, unwanted or too large is refused before any of it is fetched.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from structlog.typing import FilteringBoundLogger
+
+from edgeqa.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, Architecture, Manifest, Precision
+from edgeqa.model_messages import Desired
+from edgeqa.targets import PackageSummary, target_path
+from edgeqa_agent.catalogue import Catalogue, Listed, check_root
+from edgeqa_agent.clock import Clock
+from edgeqa_agent.fetching import FetchError, FetchLimits, RemoteFile, Wanted, storing
+from edgeqa_agent.origins import FolderOrigin, Origin
+from edgeqa_agent.pace import Timing
+from edgeqa_agent.partial import is_there, keep_only, size_of
+from edgeqa_agent.repository_url import parse_repository_url
+from edgeqa_agent.transfer import Transfer
+from edgeqa_agent.web_origin import WebOrigin
+
+__all__ = ["FetchError", "FetchLimits", "Repository", "Wanted"]
+
+_SCHEMAS = get_args(Manifest.model_fields["schema_version"].annotation)
+_ARCHITECTURES = get_args(Architecture.model_fields["type"].annotation)
+_PRECISIONS = get_args(Precision)
+
+Progress = Callable[[int, int], None]
+
+
+class Repository:
+    """A model repository, and how far this device trusts it.
+
+    Args:
+        url: http, https or file; `metadata/` and `targets/` lie below it.
+        root: the root of trust that the device was given, as bytes of a `root.json`.
+        folder: keeps what was seen of the repository; made if it is not there.
+        limits: of every fetch.
+        clock: decides what has expired.
+        log: for retries and the like.
+        timing: for tests.
+
+    Raises:
+        ConfigError: the URL or the root is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        root: bytes,
+        folder: Path,
+        limits: FetchLimits,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        timing: Timing | None = None,
+    ) -> None:
+        check_root(root)
+        self._url = parse_repository_url(url)
+        self._root = root
+        self._folder = folder
+        self._limits = limits
+        self._clock = clock
+        self._log = log
+        self._timing = timing or Timing()
+
+    def fetch(
+        self, wanted: Wanted | Desired, into: Path, *, progress: Progress, stop: threading.Event
+    ) -> None:
+        """Bring a package, so that its files and nothing else are in a folder.
+
+        Args:
+            wanted: name, version and perhaps digest.
+            into: exists; what an earlier try left there is continued.
+            progress: told the bytes there and those of the whole package, after every some ten
+                kilobytes; both count the manifest.
+            stop: ends the fetch within a second.
+
+        Raises:
+            FetchError: see docs/fetching.md for all codes. What came stays for the next try, but
+                for files that were wrong.
+        """
+        transfer = Transfer(
+            origin=self._origin(),
+            limits=self._limits,
+            timing=self._timing,
+            stop=stop,
+            log=self._log,
+        )
+        catalogue = Catalogue(
+            root=self._root,
+            folder=self._folder,
+            transfer=transfer,
+            clock=self._clock,
+            log=self._log,
+        )
+        catalogue.refresh()
+        listed = catalogue.find(target_path(wanted.name, wanted.version))
+        if listed is None:
+            raise FetchError(
+                f"the repository offers no {wanted.name} {wanted.version}", code="unknown_package"
+            )
+        summary = _summary(listed, wanted)
+        self._check_size(summary)
+        self._check_room(into, summary.bytes - size_of(into))
+
+        def bring(*files: RemoteFile) -> None:
+            missing = [file for file in files if not is_there(into, file, stop=stop)]
+            done = sum(file.bytes for file in files) - sum(file.bytes for file in missing)
+            self._check_room(
+                into, sum(max(0, file.bytes - size_of(into, file.name)) for file in missing)
+            )
+            progress(done, summary.bytes)
+            for file in missing:
+                transfer.save(file, into, there=_counted(progress, done, summary.bytes))
+                done += file.bytes
+
+        first = _remote(MANIFEST_FILE, listed)
+        bring(first)
+        files = [first, *_files(catalogue, _manifest(into, summary), summary, first)]
+        keep_only(into, [file.name for file in files])
+        bring(*files)
+
+    def _origin(self) -> Origin:
+        if self._url.folder is not None:
+            return FolderOrigin(self._url.folder)
+        return WebOrigin(self._url.text, timeout_s=self._limits.timeout_s)
+
+    def _check_size(self, summary: PackageSummary) -> None:
+        if summary.bytes > self._limits.max_package_bytes:
+            raise FetchError(
+                f"{summary.name} {summary.version} has {summary.bytes} bytes; this device takes "
+                f"packages of at most {self._limits.max_package_bytes}",
+                code="package_too_large",
+            )
+
+    def _check_room(self, folder: Path, missing: int) -> None:
+        with storing(folder):
+            disk = os.statvfs(folder)
+        free = disk.f_bavail * disk.f_frsize
+        reserve = self._limits.reserve_bytes
+        if missing > 0 and free < missing + reserve:
+            raise FetchError(
+                f"{missing} bytes are missing and {reserve} must remain free, but the disk has "
+                f"{free}",
+                code="disk_full",
+            )
+
+
+def _summary(listed: Listed, wanted: Wanted | Desired) -> PackageSummary:
+    """What is signed of the package, if this agent can and shall serve it."""
+    name = f"{wanted.name} {wanted.version}"
+    custom: Any = listed.custom
+    schema = custom.get("schema") if isinstance(custom, dict) else None
+    if isinstance(schema, int) and schema > max(_SCHEMAS):
+        raise FetchError(
+            f"{name} is of schema {schema}, newer than this agent", code="package_unsupported"
+        )
+    try:
+        summary = PackageSummary.model_validate(custom)
+    except ValidationError as error:
+        raise FetchError(
+            f"{name} is listed without a valid summary: {_first(error)}", code="metadata_refused"
+        ) from error
+    said = (summary.name, summary.version, summary.digest)
+    if said != (wanted.name, wanted.version, f"sha256:{listed.sha256}"):
+        raise FetchError(f"the summary of {name} is of another package", code="metadata_refused")
+    if wanted.digest is not None and wanted.digest != summary.digest:
+        raise FetchError(
+            f"the repository's {name} is {summary.digest}, not {wanted.digest}",
+            code="wrong_digest",
+        )
+    for what, value, known in (
+        ("schema", summary.schema_version, _SCHEMAS),
+        ("architecture", summary.architecture, _ARCHITECTURES),
+        ("precision", summary.precision, _PRECISIONS),
+    ):
+        if value not in known:
+            raise FetchError(
+                f"{name} has {what} {str(value)[:40]!r}; this agent serves "
+                f"{', '.join(map(str, known))}",
+                code="package_unsupported",
+            )
+    return summary
+
+
+def _manifest(folder: Path, summary: PackageSummary) -> Manifest:
+    """The manifest, which is in the folder and is the one that was signed."""
+    name = f"{summary.name} {summary.version}"
+    with storing(folder):
+        raw = (folder / MANIFEST_FILE).read_bytes()
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        raise FetchError(
+            f"{MANIFEST_FILE} of {name}: {_first(error)}", code="package_malformed"
+        ) from error
+    of_manifest = (
+        manifest.name,
+        manifest.version,
+        manifest.architecture.type,
+        manifest.precision,
+    )
+    if of_manifest != (summary.name, summary.version, summary.architecture, summary.precision):
+        raise FetchError(
+            f"{MANIFEST_FILE} of {name} describes another package", code="wrong_digest"
+        )
+    return manifest
+
+
+def _files(
+    catalogue: Catalogue, manifest: Manifest, summary: PackageSummary, first: RemoteFile
+) -> list[RemoteFile]:
+    """What the manifest names, each of which must be signed by itself too."""
+    files = []
+    for name, entry in manifest.files.items():
+        path = target_path(summary.name, summary.version, name)
+        listed = catalogue.find(path)
+        if listed is None or (listed.bytes, listed.sha256) != (entry.bytes, entry.sha256):
+            raise FetchError(
+                f"{path}: the repository signed no such file as the manifest names",
+                code="metadata_refused",
+            )
+        files.append(_remote(name, listed))
+    if first.bytes + sum(file.bytes for file in files) != summary.bytes:
+        raise FetchError(
+            f"the summary of {summary.name} {summary.version} states another size than its files "
+            "have",
+            code="metadata_refused",
+        )
+    return files
+
+
+def _remote(name: str, listed: Listed) -> RemoteFile:
+    if name == MANIFEST_FILE and listed.bytes > MAX_MANIFEST_BYTES:
+        raise FetchError(
+            f"{listed.path}: larger than {MAX_MANIFEST_BYTES} bytes", code="package_malformed"
+        )
+    return RemoteFile(listed.path, name, listed.bytes, listed.sha256)
+
+
+def _counted(progress: Progress, done: int, total: int) -> Callable[[int], None]:
+    return lambda count: progress(done + count, total)
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, in a line."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "content"
+    return " ".join(f"{where[:200]}: {first['msg']}".split())

@@ -1,0 +1,160 @@
+"""A web server as the place of a repository's files.
+
+Asks for bytes as they are (no compression, so nothing can swell), from an offset where part of a
+file is there already. Proxies are those of the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from importlib.metadata import version
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
+from urllib3.util import make_headers, parse_url
+
+from edgeqa_agent.origins import CHUNK_BYTES, Head, OriginError
+
+_MAX_REDIRECTS = 5
+# A host has several addresses, IPv6 first; one that swallows packets must leave time for the next.
+_CONNECT_PART = 1 / 3
+_OK, _PARTIAL = 200, 206
+_REDIRECTS = {301, 302, 303, 307, 308}
+_LATER = {408, 425, 429}
+_SERVER_ERRORS = 500
+_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
+
+
+class WebOrigin:
+    """Files below a URL."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        self._url = url
+        self._timeout = urllib3.Timeout(connect=timeout_s * _CONNECT_PART, read=timeout_s)
+        self._agent = f"edgeqa-agent/{version('edgeqa')}"
+        self._pools: dict[str | None, urllib3.PoolManager] = {}
+
+    def open(
+        self, path: str, *, offset: int, most: int, fresh: bool
+    ) -> Generator[Head | bytes, None, None]:
+        """See `Origin.open`."""
+        headers = {"Accept-Encoding": "identity", "User-Agent": self._agent}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        if fresh:
+            headers |= {"Cache-Control": "no-cache", "Pragma": "no-cache"}
+        url = f"{self._url}/{path}"
+        try:
+            response = self._get(url, headers)
+            try:
+                head = _head(response)
+                yield head
+                left = offset - max(head.start, 0) + most
+                while left > 0:
+                    chunk = response.read1(min(CHUNK_BYTES, left), decode_content=False)
+                    if not chunk:
+                        return
+                    left -= len(chunk)
+                    yield chunk
+            finally:
+                response.close()  # nothing happens to a connection that was read to its end
+        except (HTTPError, OSError, ValueError) as error:  # ValueError: a redirect to no URL
+            raise OriginError(f"{url}: {_reason(error)}") from error
+
+    def _get(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = self._pool(url).request(
+                "GET",
+                url,
+                headers=headers,
+                timeout=self._timeout,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            if response.status in {_OK, _PARTIAL}:
+                return response
+            response.close()
+            location = response.headers.get("Location")
+            if response.status not in _REDIRECTS or location is None:
+                raise _refusal(url, response)
+            url = _followed(url, location)
+        raise OriginError(f"{url}: more than {_MAX_REDIRECTS} redirects", retry=False)
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        """Connections to the proxy that the environment names for a URL, or to the server."""
+        parts = urlsplit(url)
+        proxies = {} if proxy_bypass(parts.hostname or "") else getproxies()
+        proxy = proxies.get(parts.scheme) or proxies.get("all")
+        if proxy not in self._pools:
+            if proxy is None:
+                self._pools[proxy] = urllib3.PoolManager()
+            else:
+                where = parse_url(proxy if "://" in proxy else f"http://{proxy}")
+                login = make_headers(proxy_basic_auth=unquote(where.auth)) if where.auth else None
+                plain = where._replace(auth=None).url
+                self._pools[proxy] = urllib3.ProxyManager(plain, proxy_headers=login)
+        return self._pools[proxy]
+
+
+def _head(response: urllib3.BaseHTTPResponse) -> Head:
+    length = response.length_remaining
+    if response.status == _OK:
+        return Head(0, length)
+    stated = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if stated is None:
+        return Head(-1, None)
+    return Head(int(stated[1]), None if stated[2] == "*" else int(stated[2]))
+
+
+def _refusal(url: str, response: urllib3.BaseHTTPResponse) -> OriginError:
+    wait = response.headers.get("Retry-After", "")
+    return OriginError(
+        f"{_shown(url)}: the server answers {response.status}",
+        status=response.status,
+        retry=response.status in _LATER or response.status >= _SERVER_ERRORS,
+        after_s=float(wait) if re.fullmatch(r"\d{1,6}", wait) else 0.0,
+    )
+
+
+def _followed(url: str, location: str) -> str:
+    """Where a redirect leads; never to a file, nor from a secured connection to an open one."""
+    target = urljoin(url, location)
+    before, after = urlsplit(url).scheme, urlsplit(target).scheme
+    if after != "https" and not (before == after == "http"):
+        raise OriginError(
+            f"{url}: redirected to {_shown(target)!r}, which is not followed", retry=False
+        )
+    return target
+
+
+def _shown(url: str) -> str:
+    """Without what may be secret in it: buckets redirect to addresses with a signature."""
+    return url.partition("?")[0][:200]
+
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (NameResolutionError, "the host's name is not known"),
+    (ConnectTimeoutError, "no connection in time"),
+    (ReadTimeoutError, "nothing came in time"),
+)
+
+
+def _reason(error: Exception) -> str:
+    """In a line, without the names of Python objects where we know better."""
+    for kind, text in _REASONS:
+        if isinstance(error, kind):
+            return text
+    if isinstance(error, NewConnectionError) and isinstance(error.__cause__, OSError):
+        return error.__cause__.strerror or "no connection"
+    return " ".join(str(error).split()) or type(error).__name__
