@@ -1,10 +1,13 @@
-"""The bounded queue between the MQTT side and the model process, and the watch over the latter.
+"""The bounded queue between the MQTT side and the model processes.
 
-Questions wait here, a few are with the model process. One that dies or hangs is replaced, and the
-questions it had are asked again; those that it was working on are asked one by one, and a second
-death over the same question refuses that question. A model that keeps dying is given up.
+Questions wait here, a few are with the active model. Another model may be loaded beside it
+(`loader`) and take its place (`exchange`): from then on questions go to the new process,
+and the old one ends when it has answered what it had. Questions of a process that died are asked
+again; those that it was working on are asked one by one, and a second death over the same question
+refuses that question. `supervisor` sees to it that there is an active process.
 
-Thread: `offer` from any thread; completions are called in the dispatcher's own threads.
+Thread: any thread may call; completions are called in the threads of this module and of the model
+processes.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.errors import EdgeqaError
-from edgeqa_agent.jobs import Done, Job, Outcome, Ready, refused
-from edgeqa_agent.model_process import ModelProcess
+from edgeqa.errors import ModelLoadError
+from edgeqa.messages import ModelRef
+from edgeqa_agent.jobs import Done, Outcome, Task, refused
+from edgeqa_agent.lane import Lane
 from edgeqa_agent.request import Request
 
 # Beyond one question for each core of the model: one tokenised, two in the socket, so that it
@@ -27,84 +32,55 @@ from edgeqa_agent.request import Request
 SPARE = 3
 # Deaths over one question before it is refused as poisonous.
 MAX_ATTEMPTS = 2
-# A model that dies so often within the time is not going to serve.
-MAX_DEATHS = 5
-DEATHS_WITHIN_S = 120.0
-_TICK_S = 0.5
 # UTF-8 of this many characters, a few times over, fits into a Unix socket's default buffer.
 _SEND_AT_ONCE_CHARS = 10_000
 
-MakeProcess = Callable[
-    [Callable[[Done], None], Callable[[ModelProcess], None]],
-    ModelProcess,
-]
-
-
-class ModelGivenUpError(EdgeqaError):
-    """A model that loads and answers its checks dies again and again; a restart may help."""
-
-    code = "model_given_up"
+Observer = Callable[[list[Task], list[Outcome]], None]
 
 
 class Dispatcher:
-    """Feeds one model process at a time."""
+    """Feeds one active model process."""
 
     def __init__(
         self,
         *,
-        make_process: MakeProcess,
         threads: int,
         queue_size: int,
-        inference_timeout_s: float,
-        start_timeout_s: float,
         log: FilteringBoundLogger,
     ) -> None:
-        self._make_process = make_process
+        self.observer: Observer | None = None
         self._model_threads = threads
         self._queue_size = queue_size
-        self._inference_timeout_s = inference_timeout_s
-        self._start_timeout_s = start_timeout_s
         self._log = log
         self._changed = threading.Condition()
         self._waiting: deque[Request] = deque()
-        self._running: dict[int, Request] = {}
-        self._oldest_since = 0.0
         self._numbers = itertools.count(1)
-        self._deaths: deque[float] = deque()
-        self._process: ModelProcess | None = None
+        self._active: Lane | None = None
+        self._lanes: list[Lane] = []
+        self._closed = False
         self._stopping = False
-        self._gave_up = threading.Event()
-        self._threads: list[threading.Thread] = []
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether the model died too often; the agent cannot serve any more."""
-        return self._gave_up.is_set()
+        self._thread = threading.Thread(target=self._dispatch, name="dispatch", daemon=True)
 
     @property
     def depth(self) -> int:
         """Requests waiting and running."""
         with self._changed:
-            return len(self._waiting) + len(self._running)
+            return len(self._waiting) + sum(len(lane.running) for lane in self._lanes)
 
     @property
-    def model_pid(self) -> int:
-        """Process id of the model process; 0 while there is none."""
-        process = self._process
-        return process.pid if process else 0
+    def active(self) -> Lane | None:
+        """The lane that questions go to; None while there is none."""
+        return self._active
 
-    def start(self) -> Ready:
-        """Load the model and begin to serve.
+    @property
+    def model(self) -> ModelRef | None:
+        """The model that answers now."""
+        active = self._active
+        return active.model if active else None
 
-        Raises:
-            EdgeqaError: the model cannot be loaded or proven.
-        """
-        ready = self._launch()
-        for name, loop in (("dispatch", self._dispatch), ("watch", self._watch)):
-            thread = threading.Thread(target=self._guarded, args=(loop,), name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
-        return ready
+    def start(self) -> None:
+        """Begin to feed whatever is active."""
+        self._thread.start()
 
     def offer(self, request: Request) -> bool:
         """Take a request; False, and nothing kept, where the queue is full.
@@ -113,7 +89,7 @@ class Dispatcher:
         thread would cost more than the sending. A large one might block on a full socket.
         """
         with self._changed:
-            if len(self._waiting) >= self._queue_size or self.gave_up:
+            if len(self._waiting) >= self._queue_size or self._closed:
                 return False
             idle = not self._waiting
             self._waiting.append(request)
@@ -124,161 +100,194 @@ class Dispatcher:
         self._send(*started)
         return True
 
+    def close(self) -> None:
+        """Take no more requests: no model will ever answer them."""
+        self._closed = True
+
     def drain(self, *, timeout_s: float) -> bool:
         """Wait until nothing waits or runs; False where that took longer."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: not self._waiting and not self._running, timeout_s
+                lambda: not self._waiting and not any(lane.running for lane in self._lanes),
+                timeout_s,
             )
 
     def stop(self) -> None:
-        """End the threads and the model process; what still waits is forgotten, not refused."""
+        """End the thread and all model processes; what still waits is forgotten, not refused."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._process:
-            self._process.stop()
-        for thread in self._threads:
-            thread.join(timeout=self._start_timeout_s)
+            lanes = list(self._lanes)
+        for lane in lanes:
+            lane.process.stop()
+        if self._thread.is_alive():
+            self._thread.join()
 
-    def _launch(self) -> Ready:
-        process = self._make_process(self._on_done, self._on_exit)
-        ready = process.start(timeout_s=self._start_timeout_s)
+    def add(self, lane: Lane) -> None:
+        """Watch over a lane, and end its process with all others.
+
+        Raises:
+            ModelLoadError: `agent_stopped`, it is too late for another one.
+        """
         with self._changed:
-            self._process = process
-            self._changed.notify_all()
-        self._log.info(
-            "model_ready",
-            model=process.package.manifest.name,
-            version=process.package.manifest.version,
-            package=str(process.package.path),
-            pid=process.pid,
-            load_ms=round(ready.load_ms),
-            checks_f1=round(ready.checks_f1, 3),
-        )
-        forced = process.package.manifest.forced
-        if forced is not None:
-            self._log.warning("model_was_forced", reason=forced.reason, f1_lost=forced.f1_lost)
-        return ready
+            if self._stopping:
+                raise ModelLoadError("the agent is stopping", code="agent_stopped")
+            self._lanes.append(lane)
 
-    def _guarded(self, loop: Callable[[], None]) -> None:
-        try:
-            loop()
-        except Exception:  # noqa: BLE001  a thread's edge; logged with its traceback
-            self._log.exception("dispatcher_thread_failed", loop=loop.__name__)
-            self._gave_up.set()
+    def exchange(self, lane: Lane, *, only_if_none: bool = False) -> bool:
+        """Make a loaded lane the active one, then wait for the old one's answers and end it.
 
-    def _dispatch(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(self._can_send)
-                if self._stopping:
-                    return
-                started = self._start_next()
-            self._send(*started)
+        Args:
+            lane: a proven one.
+            only_if_none: discard `lane` where another has become active meanwhile.
 
-    def _start_next(self) -> tuple[Request, int, ModelProcess | None]:
-        """Move the first waiting request to the running ones, with the lock held."""
-        request, number = self._waiting.popleft(), next(self._numbers)
-        if not self._running:
-            self._oldest_since = time.monotonic()
-        self._running[number] = request
-        return request, number, self._process
+        Returns:
+            Whether `lane` is the active one.
 
-    def _send(self, request: Request, number: int, process: ModelProcess | None) -> None:
-        if request.stop_at is not None and time.monotonic() > request.stop_at:
-            with self._changed:
-                taken = self._running.pop(number, None)
-            if taken is not None:
-                self._finish(request, _all(request, "expired", "its deadline passed in the queue"))
-        elif process is not None:
-            process.submit(Job(number, request.tasks, request.stop_at))
-
-    def _can_send(self) -> bool:
-        if self._stopping:
-            return True
-        if self._process is None or not self._waiting:
-            return False
-        # What was in the model when it died is asked again one by one, so that a second death
-        # tells which question is to blame.
-        open_now = [self._waiting[0], *self._running.values()]
-        suspect = any(request.attempts for request in open_now)
-        return len(self._running) < (1 if suspect else self._model_threads + SPARE)
-
-    def _finish(self, request: Request, outcomes: list[Outcome], begun_at: float = 0.0) -> None:
-        try:
-            request.complete(outcomes, begun_at or time.monotonic())
-        finally:
-            with self._changed:
+        Raises:
+            ModelLoadError: `model_crashed`, its process died after it was proven.
+        """
+        with self._changed:
+            wanted = not (only_if_none and self._active is not None)
+            died = lane.dead
+            if wanted and not died:
+                old, self._active = self._active, lane
                 self._changed.notify_all()
+        if died or not wanted:
+            self.discard(lane)
+            if wanted:
+                raise ModelLoadError("the model died after it was proven", code="model_crashed")
+            return False
+        if old is not None:
+            with self._changed:  # one that hangs is ended by the supervisor
+                self._changed.wait_for(lambda: old.dead or not old.running or self._stopping)
+            self.discard(old)
+        return True
 
-    def _on_done(self, done: Done) -> None:
+    def discard(self, lane: Lane) -> None:
+        """End a lane that is not active."""
+        lane.process.stop()
+        with self._changed, suppress(ValueError):
+            self._lanes.remove(lane)
+
+    def ask(self, lane: Lane, request: Request) -> None:
+        """Ask one lane, past the queue. A dead one, or one that dies, refuses `model_crashed`."""
+        request.of_one_lane = True
+        number = next(self._numbers)
         with self._changed:
-            request = self._running.pop(done.number, None)
-            self._oldest_since = time.monotonic()
+            dead = lane.dead
+            if not dead:
+                lane.begin(number, request)
+        if dead:
+            self._finish(request, _all(request, "model_crashed", "its process died"), lane.model)
+        else:
+            lane.send(number, request)
+
+    def await_trouble(self, *, inference_timeout_s: float, wait_s: float) -> list[Lane] | None:
+        """Wait for something to supervise, at most `wait_s`.
+
+        Returns:
+            Lanes whose process hangs; None when the dispatcher has stopped.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._active is None, wait_s)
+            if self._stopping:
+                return None
+            return [lane for lane in self._lanes if lane.hangs(inference_timeout_s)]
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, unless the dispatcher stops."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, seconds)
+
+    def on_done(self, lane: Lane, done: Done) -> None:
+        """A lane's process has finished a job."""
+        with self._changed:
+            request = lane.end(done.number)
             self._changed.notify_all()
-        if request is not None:
-            self._finish(request, done.outcomes, done.begun_at)
+        if request is None:
+            return
+        self._finish(request, done.outcomes, lane.model, done.begun_at)
+        if not request.of_one_lane and self.observer is not None:
+            self.observer(request.tasks, done.outcomes)
 
-    def _on_exit(self, process: ModelProcess) -> None:
-        """The model process died: put its questions back, in their order, before all others."""
+    def on_exit(self, lane: Lane) -> None:
+        """A proven process died: put its questions back, in their order, before all others."""
         with self._changed:
-            if process is not self._process or self._stopping:
-                return
-            self._process = None
-            self._deaths.append(time.monotonic())
-            requests = [self._running[number] for number in sorted(self._running)]
-            self._running.clear()
+            lane.dead = True
+            running = [lane.running[number] for number in sorted(lane.running)]
+            lane.running.clear()
+            requests = [request for request in running if not request.of_one_lane]
             poison = None
             for request in requests[: self._model_threads]:
                 request.attempts += 1
             if requests and requests[0].attempts >= MAX_ATTEMPTS:
                 poison = requests.pop(0)
             self._waiting.extendleft(reversed(requests))
+            if lane is self._active:
+                self._active = None
+                self._lanes.remove(lane)
             self._changed.notify_all()
+        for request in running:
+            if request.of_one_lane:
+                refusals = _all(request, "model_crashed", "its process died")
+                self._finish(request, refusals, lane.model)
         if poison is not None:
             self._log.error("question_refused", code="model_crashed", attempts=poison.attempts)
-            self._finish(
-                poison, _all(poison, "model_crashed", "the model died twice over this question")
-            )
+            why = "the model died twice over this question"
+            self._finish(poison, _all(poison, "model_crashed", why), lane.model)
 
-    def _watch(self) -> None:
-        """Replace a process that died; end one that hangs."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._process is None, _TICK_S)
-                if self._stopping:
-                    return
-                process = self._process
-                since = self._oldest_since if self._running else None
-            if process is None:
-                self._replace()
-            elif process.ended:
-                # It died between being proven and becoming ours, when `_on_exit` did not know it.
-                self._on_exit(process)
-            elif since is not None and time.monotonic() - since > self._inference_timeout_s:
-                self._log.error("model_process_hangs", pid=process.pid)
-                process.kill()
-                with self._changed:  # until `_on_exit` has seen it
-                    self._changed.wait_for(lambda: self._process is None, _TICK_S)
-
-    def _replace(self) -> None:
-        now = time.monotonic()
-        while self._deaths and now - self._deaths[0] > DEATHS_WITHIN_S:
-            self._deaths.popleft()
-        if len(self._deaths) >= MAX_DEATHS:
-            self._log.critical("model_given_up", deaths=len(self._deaths))
-            self._gave_up.set()
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping)
-            return
+    def _dispatch(self) -> None:
         try:
-            self._launch()
-        except EdgeqaError as error:
-            self._log.error("model_restart_failed", code=error.code, reason=str(error))
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopping or self._can_send())
+                    if self._stopping:
+                        return
+                    started = self._start_next()
+                self._send(*started)
+        except Exception:  # noqa: BLE001  a thread's edge; logged with its traceback
+            self._log.exception("dispatcher_thread_failed")
+            self.close()
+
+    def _can_send(self) -> bool:
+        if self._active is None or not self._waiting:
+            return False
+        # What was in the model when it died is asked again one by one, so that a second death
+        # tells which question is to blame.
+        running = self._active.running
+        suspect = any(request.attempts for request in (self._waiting[0], *running.values()))
+        return len(running) < (1 if suspect else self._model_threads + SPARE)
+
+    def _start_next(self) -> tuple[Lane, int, Request]:
+        """Move the first waiting request to the running ones, with the lock held."""
+        assert self._active is not None  # noqa: S101  `_can_send` was true
+        lane, request, number = self._active, self._waiting.popleft(), next(self._numbers)
+        lane.begin(number, request)
+        return lane, number, request
+
+    def _send(self, lane: Lane, number: int, request: Request) -> None:
+        if request.stop_at is None or time.monotonic() <= request.stop_at:
+            lane.send(number, request)
+            return
+        with self._changed:
+            taken = lane.end(number)
+        if taken is not None:
+            why = "its deadline passed in the queue"
+            self._finish(request, _all(request, "expired", why), lane.model)
+
+    def _finish(
+        self,
+        request: Request,
+        outcomes: list[Outcome],
+        model: ModelRef | None,
+        begun_at: float = 0.0,
+    ) -> None:
+        try:
+            request.complete(outcomes, begun_at or time.monotonic(), model)
+        finally:
             with self._changed:
-                self._deaths.append(time.monotonic())
-                self._changed.wait_for(lambda: self._stopping, _TICK_S)
+                self._changed.notify_all()
 
 
 def _all(request: Request, code: str, message: str) -> list[Outcome]:

@@ -34,12 +34,9 @@ class Intake:
         """The request in a payload.
 
         Raises:
-            PayloadError: `payload_too_large`, or as `parse_payload`.
+            PayloadError: as `parse_payload`.
         """
-        size, most = len(payload), self._limits.max_payload_bytes
-        if size > most:
-            raise PayloadError(f"{size} bytes; this device takes {most}", code="payload_too_large")
-        return parse_payload(Ask, payload)
+        return parse_payload(Ask, payload, most_bytes=self._limits.max_payload_bytes)
 
     def id_in(self, payload: bytes) -> str | None:
         """The id in a malformed request; one that is too large is not parsed for it."""

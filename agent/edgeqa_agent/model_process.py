@@ -36,7 +36,7 @@ class ModelProcess:
         package: Package,
         threads: int,
         on_done: Callable[[Done], None],
-        on_exit: Callable[[ModelProcess], None],
+        on_exit: Callable[[], None],
         log: FilteringBoundLogger,
     ) -> None:
         self.package = package
@@ -55,11 +55,6 @@ class ModelProcess:
     def pid(self) -> int:
         """Process id; 0 before `start`."""
         return self._process.pid if self._process else 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether the process has run and is no more."""
-        return self._process is not None and self._process.poll() is not None
 
     def start(self, *, timeout_s: float) -> Ready:
         """Start the process and wait until its model is loaded and proven.
@@ -142,7 +137,7 @@ class ModelProcess:
         self._started.set()
         if proven and not self._stopping:
             self._log.error("model_process_died", pid=process.pid, returncode=code)
-            self._on_exit(self)
+            self._on_exit()
 
     def _take(self, raw: bytes) -> None:
         report = decode_report(raw)

@@ -33,12 +33,20 @@ class Asked:
 class Replies:
     """Builds the messages that this device answers with."""
 
-    def __init__(self, *, device: str, model: ModelRef) -> None:
+    def __init__(self, *, device: str) -> None:
         self._device = device
-        self._model = model
 
-    def answer(self, asked: Asked, outcomes: list[Outcome], begun_at: float) -> Outgoing:
-        """The reply to a question, or to a batch in its order."""
+    def answer(
+        self, asked: Asked, outcomes: list[Outcome], begun_at: float, model: ModelRef | None
+    ) -> Outgoing:
+        """The reply to a question, or to a batch in its order.
+
+        Args:
+            asked: what is replied to.
+            outcomes: of its questions.
+            begun_at: `time.monotonic()` when the first inference began.
+            model: that gave the outcomes; None where no model was asked.
+        """
         results = [
             _result(outcome, item.id) for outcome, item in zip(outcomes, asked.items, strict=True)
         ]
@@ -47,7 +55,7 @@ class Replies:
             status="error" if single and single.error else "ok",
             id=asked.id,
             device=self._device,
-            model=self._model,
+            model=model,
             answers=single and single.answers,
             no_answer_score=single and single.no_answer_score,
             windows=single and single.windows,

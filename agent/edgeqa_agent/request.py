@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from edgeqa.messages import ModelRef
 from edgeqa_agent.jobs import Outcome, Task
 
 
@@ -15,13 +16,17 @@ class Request:
     Attributes:
         tasks: the questions, their texts at hand.
         stop_at: `time.monotonic()` after which nobody wants the answer.
-        complete: called once, with one outcome per task and when inference began.
+        complete: called once, with one outcome per task, when inference began, and the model
+            that answered.
+        attempts: how often the model died while it worked on this.
+        of_one_lane: for one model process and no other: not asked again when that dies.
     """
 
     tasks: list[Task]
     stop_at: float | None
-    complete: Callable[[list[Outcome], float], None]
-    attempts: int = field(default=0)
+    complete: Callable[[list[Outcome], float, ModelRef | None], None]
+    attempts: int = 0
+    of_one_lane: bool = False
 
     @property
     def size(self) -> int:

@@ -20,7 +20,7 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.errors import BrokerError, PayloadError
-from edgeqa.messages import Ask
+from edgeqa.messages import Ask, ModelRef
 from edgeqa.packets import Delivered, Delivery, Outgoing
 from edgeqa.topics import DeviceTopics, check_response_topic
 from edgeqa_agent.contexts import Contexts
@@ -175,20 +175,25 @@ class Router:
         asked = Asked(reply_to, ask.id, items, ask.questions is not None, delivery.received_at)
         tasks = [step for step in plan if isinstance(step, Task)]
 
-        def complete(outcomes: list[Outcome], begun_at: float) -> None:
+        def complete(outcomes: list[Outcome], begun_at: float, model: ModelRef | None) -> None:
             given = iter(outcomes)
             merged = [next(given) if isinstance(step, Task) else step for step in plan]
-            self._complete(entry, asked, merged, begun_at)
+            self._complete(entry, asked, merged, begun_at, model)
 
         if not tasks:
-            complete([], time.monotonic())
+            complete([], time.monotonic(), None)
         elif not self._offer(Request(tasks, stop_at(delivery, ask), complete)):
             raise PayloadError("the queue is full; ask again later", code="busy")
 
     def _complete(
-        self, entry: Entry, asked: Asked, outcomes: list[Outcome], begun_at: float
+        self,
+        entry: Entry,
+        asked: Asked,
+        outcomes: list[Outcome],
+        begun_at: float,
+        model: ModelRef | None,
     ) -> None:
-        answer = self._replies.answer(asked, outcomes, begun_at)
+        answer = self._replies.answer(asked, outcomes, begun_at, model)
         with self._lock:
             self._ledger.finish(entry, answer)
             for outcome in outcomes:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edgeqa.broker import BrokerSettings
 from edgeqa.errors import ConfigError
 from edgeqa.logs import Format, Level
+from edgeqa.model_messages import Gates
 from edgeqa.topics import is_name
 
+_REPOSITORY_URL = re.compile(r"(https?://[^/\s]+|file:///)\S*\Z")
 DEFAULT_PACKAGE = "minilm-l6-squad-0.1.1"
 
 
@@ -57,7 +61,63 @@ class AgentSettings(BrokerSettings, BaseSettings):
         "separate by commas.",
     )
     package: Path | None = Field(
-        default=None, description="Folder of the model package; the embedded default if not said."
+        default=None,
+        description="Folder of the model package to serve until another is wished for; the "
+        "embedded default if not said.",
+    )
+    state_dir: Path | None = Field(
+        default=None,
+        description="Folder for fetched packages and what must survive a restart; "
+        "`$XDG_STATE_HOME/edgeqa/DEVICE` if not said.",
+    )
+    repository: str | None = Field(
+        default=None,
+        description="URL (http, https or file) of the repository that packages are fetched from.",
+    )
+    repository_root: Path | None = Field(
+        default=None,
+        description="The repository's `root.json`, which this device trusts at first.",
+    )
+    fetch_rate_bytes_s: int = Field(
+        default=0, ge=0, description="Most bytes a second of a download; 0: as fast as it goes."
+    )
+    fetch_timeout_s: float = Field(
+        default=30.0, ge=1, le=3600, description="A download without a byte for so long is broken."
+    )
+    max_package_mb: int = Field(
+        default=2048, ge=1, le=1 << 20, description="Largest package that is fetched, MiB."
+    )
+    disk_reserve_mb: int = Field(
+        default=64, ge=0, le=1 << 20, description="Disk space that a download leaves free, MiB."
+    )
+    store_quota_mb: int = Field(
+        default=4096,
+        ge=0,
+        le=1 << 20,
+        description="Packages kept on disk, MiB; those in use are always kept.",
+    )
+    memory_reserve_mb: int = Field(
+        default=64,
+        ge=0,
+        le=1 << 20,
+        description="Memory that must stay free beside a model that is loaded, MiB.",
+    )
+    gate_min_exact_match: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="A model below this EM on its check questions is not taken, percent.",
+    )
+    gate_min_f1: float | None = Field(
+        default=None, ge=0, le=100, description="The same for F1, percent."
+    )
+    gate_max_p95_ms: float | None = Field(
+        default=None,
+        gt=0,
+        description="A model with a larger p95 of inference time on them is not taken, ms.",
+    )
+    gate_max_memory_mb: float | None = Field(
+        default=None, gt=0, description="A model with more resident memory is not taken, MiB."
     )
     threads: int = Field(
         default=0,
@@ -116,6 +176,19 @@ class AgentSettings(BrokerSettings, BaseSettings):
         default="auto", description="`json`, `console`, or `auto`: console on a terminal."
     )
 
+    @model_validator(mode="after")
+    def _repository_has_a_root(self) -> Self:
+        if (self.repository is None) != (self.repository_root is None):
+            raise ValueError("repository and repository_root belong together: set both or neither")
+        return self
+
+    @field_validator("repository")
+    @classmethod
+    def _repository_is_a_url(cls, repository: str | None) -> str | None:
+        if repository is not None and not _REPOSITORY_URL.match(repository):
+            raise ValueError("must be a URL that begins with https://, http:// or file://")
+        return repository.rstrip("/") if repository else repository
+
     @field_validator("device")
     @classmethod
     def _device_is_a_name(cls, device: str) -> str:
@@ -137,10 +210,29 @@ class AgentSettings(BrokerSettings, BaseSettings):
         """Cores that the model may use."""
         return self.threads or len(os.sched_getaffinity(0))
 
-    def resolved_package(self) -> Path:
-        """The package to serve.
+    def base_packages(self) -> list[Path]:
+        """Packages that are on the device without a store; the first is served at first.
 
         Raises:
             ConfigError: none is named and none is embedded.
         """
-        return self.package or default_package()
+        embedded = default_package()
+        others = sorted(path for path in embedded.parent.iterdir() if path.is_dir())
+        first = self.package or embedded
+        return [first, *(path for path in others if path != first)]
+
+    def resolved_state_dir(self) -> Path:
+        """Where state lies."""
+        if self.state_dir is not None:
+            return self.state_dir
+        home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        return Path(home) / "edgeqa" / self.device
+
+    def gates(self) -> Gates:
+        """What this device demands of every model."""
+        return Gates(
+            min_exact_match=self.gate_min_exact_match,
+            min_f1=self.gate_min_f1,
+            max_p95_ms=self.gate_max_p95_ms,
+            max_memory_mb=self.gate_max_memory_mb,
+        )

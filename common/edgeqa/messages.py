@@ -17,6 +17,7 @@ from edgeqa.topics import NAME_PATTERN
 SCHEMA: Literal[1] = 1
 MAX_TOP_K = 20
 MAX_DEADLINE_MS = 3_600_000
+MAX_BYTES = 16 << 20  # of any payload; each use has a limit of its own below this
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -216,13 +217,17 @@ class Status(Wire):
     hardware: Hardware | None = None
 
 
-def parse_payload(kind: type[WireT], payload: bytes) -> WireT:
+def parse_payload(kind: type[WireT], payload: bytes, *, most_bytes: int = MAX_BYTES) -> WireT:
     """Validate a payload.
 
     Raises:
-        PayloadError: `not_utf8`, `not_json`, `unsupported_schema` or `invalid_payload` with the
-            field at fault.
+        PayloadError: `payload_too_large`, `not_utf8`, `not_json`, `unsupported_schema`, or
+            `invalid_payload` with the field at fault.
     """
+    if len(payload) > most_bytes:
+        raise PayloadError(
+            f"{len(payload)} bytes; at most {most_bytes} are taken", code="payload_too_large"
+        )
     try:
         payload.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -27,6 +27,7 @@ from edgeqa_agent.request import Request
 from edgeqa_agent.router import Router
 
 ANSWERED = Outcome([("x", 0, 1, 0.5)], 0.1, 1, 3.0)
+MODEL = ModelRef(name="m", version="1.0.0", digest="d")
 TOPICS = DeviceTopics("pi")
 _numbers = count(1)
 
@@ -73,7 +74,7 @@ class Bench:
             intake=Intake(limits=limits, stored_text=contexts.get),
             contexts=contexts,
             ledger=Ledger(capacity=10, keep_s=60),
-            replies=Replies(device="pi", model=ModelRef(name="m", version="1.0.0", digest="d")),
+            replies=Replies(device="pi"),
             offer=self._offer,
             log=structlog.get_logger(),
         )
@@ -86,7 +87,7 @@ class Bench:
 
     def answer(self, index: int = -1, outcome: Outcome = ANSWERED) -> None:
         request = self.requests[index]
-        request.complete([outcome for _ in request.tasks], time.monotonic())
+        request.complete([outcome for _ in request.tasks], time.monotonic(), MODEL)
 
 
 @pytest.fixture

@@ -72,7 +72,12 @@ class AgentProcess:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("EDGEQA_")
         }
-        values = {"broker": self.broker.url, "device": self.device, "log_level": "debug"}
+        values = {
+            "broker": self.broker.url,
+            "device": self.device,
+            "log_level": "debug",
+            "state_dir": self.folder / f"state-{self.device}",
+        }
         for name, value in {**values, **self.settings}.items():
             environment[f"EDGEQA_AGENT_{name.upper()}"] = str(value)
         with self.log_file.open("ab") as log:

@@ -1,0 +1,319 @@
+"""Follows the newest wish: from a package's name to a model that answers questions.
+
+Obtain (from the device, or by TUF), verify, load beside the active model, test, perhaps let it run
+in the shadow, make it durable, exchange. Whatever fails before the last two, the active model goes
+on serving and the disk is as it was; a newer order drops what is under way at any of those steps.
+
+Thread: `follow` runs in one thread of the agent's; `give_up` and `replaced` are called in the
+supervisor's; the rest from any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from structlog.typing import FilteringBoundLogger
+
+from edgeqa.errors import ConfigError, EdgeqaError
+from edgeqa.manifest import Package
+from edgeqa.messages import Fault, ModelRef
+from edgeqa.model_messages import Desired, Gates, ModelState
+from edgeqa_agent.dispatcher import Dispatcher
+from edgeqa_agent.gates import judge
+from edgeqa_agent.lane import Lane
+from edgeqa_agent.loader import Loader
+from edgeqa_agent.orders import Orders, Rollback, SupersededError
+from edgeqa_agent.reports import Reports, Subject, fault
+from edgeqa_agent.shadow import Trial
+from edgeqa_agent.store import Store
+from edgeqa_agent.store_state import WishRecord
+from edgeqa_agent.supervisor import Supervisor
+
+T = TypeVar("T")
+
+_SHADOW_TOLD_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a swapper works with.
+
+    Attributes:
+        obtain: gives the package of a wish, verified, on this device.
+        announce: publishes the device's presence, which names its model.
+        admit: refuses a package that would not fit into the memory.
+        gates: of this device.
+    """
+
+    orders: Orders
+    store: Store
+    obtain: Callable[[Desired], Package]
+    loader: Loader
+    dispatcher: Dispatcher
+    reports: Reports
+    announce: Callable[[], None]
+    admit: Callable[[Package], None]
+    gates: Gates
+    log: FilteringBoundLogger
+
+
+class Swapper:
+    """The one who changes the model."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.orders = parts.orders
+        self._parts = parts
+        self._store = parts.store
+        self._reports = parts.reports
+        self._log = parts.log
+        self._supervisor: Supervisor | None = None
+
+    def begin(self, supervisor: Supervisor) -> None:
+        """Load the best model on the device, and report it.
+
+        Raises:
+            EdgeqaError: none can be served; the reason is that of the last one tried.
+        """
+        self._supervisor = supervisor
+        wanted = self._store.state.current
+        why: EdgeqaError = ConfigError("there is no model package on this device")
+        for package in self._store.boot_order():
+            try:
+                supervisor.exchange(self._start(package))
+            except EdgeqaError as error:
+                self._log.error(
+                    "model_not_started",
+                    package=str(package.path),
+                    code=error.code,
+                    reason=str(error),
+                )
+                self._leave(package.ref, fault(error))
+                why = error
+            else:
+                break
+        else:
+            raise why
+        if wanted is None or wanted == package.ref:
+            self._tell_active(package.ref)
+        else:
+            reason = Fault(code="rolled_back", message="it could not be started; see the log")
+            self._tell_left(wanted, reason)
+
+    def follow(self) -> None:
+        """Carry out orders until they are closed."""
+        while (order := self.orders.take()) is not None:
+            try:
+                if isinstance(order, Rollback):
+                    self._roll_back(order)
+                else:
+                    self._follow(order)
+            except Exception:  # noqa: BLE001  one order's bug must not end the following of others
+                self._log.exception("swap_crashed")
+                if isinstance(order, Desired):
+                    bug = EdgeqaError("an error in the agent; see its log", code="swap_failed")
+                    self._fail(order, bug)
+                else:
+                    order.done(EdgeqaError("an error in the agent; see its log"))
+
+    def give_up(self, package: Package) -> Package | None:
+        """The package that serves instead of one that keeps dying; None if there is none."""
+        name = f"{package.manifest.name} {package.manifest.version}"
+        reason = Fault(code="model_keeps_dying", message=f"{name} died again and again")
+        self._leave(package.ref, reason)
+        instead = next(self._store.boot_order(), None)
+        if instead is None or instead.digest == package.digest:
+            return None
+        self._tell_left(package.ref, reason)
+        return instead
+
+    def replaced(self, lane: Lane) -> None:
+        """Another process serves than before."""
+        self._log.info("model_replaced", model=lane.model.name, version=lane.model.version)
+        self._tell_models()
+
+    def refuse(self, error: EdgeqaError) -> None:
+        """Report a wish that cannot be read; nothing changes."""
+        model = self._parts.dispatcher.model
+        if model is not None:
+            self._tell_active(model, reason=fault(error))
+
+    def _follow(self, wish: Desired) -> None:
+        record = self._store.state.wish
+        if record is not None and record.id == wish.id:
+            self._tell_again(record, wish)
+            return
+        try:
+            self._swap(wish)
+        except EdgeqaError as error:
+            # Where a newer order has come, what went wrong may be only that the load was cut off.
+            if self.orders.newer.is_set():
+                self._log.info("wish_superseded", wish=wish.id, stopping=self.orders.closed)
+            else:
+                self._fail(wish, error)
+
+    def _swap(self, wish: Desired) -> None:
+        package = self._parts.obtain(wish)
+        subject = Subject.of(wish, package.digest)
+        active = self._parts.dispatcher.active
+        if active is not None and active.model == package.ref:
+            self._test(active, wish, subject)
+            self._store.activate(package, record(wish, package.digest))
+        else:
+            self._reports.tell(ModelState.LOADING, subject)
+            lane = self._load(package)
+            with self._discarding(lane):
+                self._test(lane, wish, subject)
+                self._run_in_shadow(lane, wish, subject)
+                self.orders.check()
+                self._store.activate(package, record(wish, package.digest))
+            self._exchange(lane)
+        self._tell_active(package.ref)
+        self._store.prune(keep_quota=True)
+
+    def _exchange(self, lane: Lane) -> None:
+        assert self._supervisor is not None  # noqa: S101  `begin` was called
+        try:
+            self._supervisor.exchange(lane)
+        except EdgeqaError as error:
+            # It died since it was tested; it is on disk as the current one already.
+            self._leave(lane.model, fault(error))
+            raise
+        self._parts.announce()
+
+    def _start(self, package: Package) -> Lane:
+        """A proven lane while nothing serves: memory is not asked for, nor is a full disk."""
+        self._try(self._store.loading, package)
+        lane = self._parts.loader.prepare(package)
+        self._parts.loader.load(lane)
+        self._try(self._store.ready, package)
+        return lane
+
+    def _load(self, package: Package) -> Lane:
+        """A proven lane beside what serves; a newer order ends its process."""
+        self._parts.admit(package)
+        self._store.loading(package)
+        lane = self._parts.loader.prepare(package)
+        with self.orders.aborting(lane.process.stop):
+            self._parts.loader.load(lane)
+        self._store.ready(package)
+        return lane
+
+    def _test(self, lane: Lane, wish: Desired, subject: Subject) -> None:
+        assert lane.ready is not None  # noqa: S101  it was loaded
+        self._reports.tell(ModelState.TESTING, subject, checks=lane.ready.scores)
+        judge(lane.ready.scores, self._parts.gates, wish.gates)
+
+    def _run_in_shadow(self, lane: Lane, wish: Desired, subject: Subject) -> None:
+        if wish.shadow is None:
+            return
+        assert lane.ready is not None  # noqa: S101  it was loaded
+        dispatcher = self._parts.dispatcher
+        trial = Trial(wish.shadow, ask=lambda request: dispatcher.ask(lane, request))
+        dispatcher.observer = trial.observe
+        try:
+            while not trial.wait(_SHADOW_TOLD_EVERY_S):
+                self.orders.check()
+                self._tell_shadow(trial, lane, subject)
+        finally:
+            dispatcher.observer = None
+            self._tell_shadow(trial, lane, subject)
+        trial.judge()
+
+    def _tell_shadow(self, trial: Trial, lane: Lane, subject: Subject) -> None:
+        assert lane.ready is not None  # noqa: S101  it was loaded
+        self._reports.tell(
+            ModelState.TESTING, subject, checks=lane.ready.scores, shadow=trial.scores
+        )
+
+    def _roll_back(self, order: Rollback) -> None:
+        try:
+            self._go_to_previous()
+        except EdgeqaError as error:
+            order.done(
+                SupersededError("a newer wish came") if self.orders.newer.is_set() else error
+            )
+        else:
+            order.done(None)
+
+    def _go_to_previous(self) -> None:
+        current, previous = self._parts.dispatcher.model, self._store.previous_package()
+        if previous is None or current is None or previous.ref == current:
+            raise ConfigError("there is no previous model", code="nothing_to_roll_back")
+        lane = self._load(previous)
+        reason = Fault(code="rolled_back", message="a command said so")
+        with self._discarding(lane):
+            self.orders.check()
+            self._store.step_back(reason=reason)
+        self._exchange(lane)
+        self._tell_left(current, reason)
+
+    @contextmanager
+    def _discarding(self, lane: Lane) -> Iterator[None]:
+        """End a lane's process if the block fails."""
+        try:
+            yield
+        except BaseException:
+            self._parts.dispatcher.discard(lane)
+            raise
+
+    def _fail(self, wish: Desired, error: EdgeqaError) -> None:
+        reason = fault(error)
+        self._try(self._store.record_wish, record(wish, wish.digest, reason))
+        self._reports.tell(ModelState.FAILED, Subject.of(wish), reason=reason)
+
+    def _leave(self, model: ModelRef, reason: Fault) -> None:
+        """Make it durable that a model is not gone back to, if it is the current one."""
+        current = self._store.state.current
+        if current is None or current == model:
+            self._try(lambda why: self._store.step_back(reason=why), reason)
+
+    def _try(self, note: Callable[[T], object], what: T) -> None:
+        """Note something on disk; what cannot be noted is found out again after a restart."""
+        try:
+            note(what)
+        except EdgeqaError as error:
+            self._log.error("not_noted", code=error.code, reason=str(error))
+
+    def _tell_models(self) -> None:
+        self._parts.announce()
+        self._reports.renew()
+
+    def _tell_active(self, model: ModelRef, **details: Any) -> None:
+        active = self._parts.dispatcher.active
+        checks = active.ready.scores if active and active.ready else None
+        subject = self._subject(model)
+        self._reports.tell(ModelState.ACTIVE, subject, checks=checks, **details)
+
+    def _tell_left(self, model: ModelRef, reason: Fault) -> None:
+        self._reports.tell(ModelState.ROLLED_BACK, self._subject(model), reason=reason)
+
+    def _tell_again(self, record: WishRecord, wish: Desired) -> None:
+        """A wish that was followed before comes again, as after each connect."""
+        if record.state is ModelState.ACTIVE:
+            return
+        reason = Fault(code=record.code or "swap_failed", message=record.message or "")
+        self._reports.tell(record.state, Subject.of(wish, record.digest), reason=reason)
+
+    def _subject(self, model: ModelRef) -> Subject:
+        """A model with the wish that it fulfilled."""
+        wish = self._store.state.wish
+        if wish is None or wish.digest != model.digest:
+            return Subject(model.name, model.version, model.digest)
+        return Subject(model.name, model.version, model.digest, wish.id, wish.rollout)
+
+
+def record(wish: Desired, digest: str | None, reason: Fault | None = None) -> WishRecord:
+    """What is remembered of a wish that was followed; `reason` if it failed."""
+    return WishRecord(
+        id=wish.id,
+        state=ModelState.FAILED if reason else ModelState.ACTIVE,
+        name=wish.name,
+        version=wish.version,
+        digest=digest,
+        rollout=wish.rollout,
+        code=reason.code if reason else None,
+        message=reason.message if reason else None,
+    )

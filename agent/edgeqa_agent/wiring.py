@@ -1,0 +1,305 @@
+"""The parts of an agent, made of its settings and tied together."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from threading import Event
+
+from structlog.typing import FilteringBoundLogger
+
+from edgeqa.broker import Broker
+from edgeqa.errors import ConfigError, PayloadError
+from edgeqa.manifest import Package
+from edgeqa.messages import Status, parse_payload
+from edgeqa.model_messages import Desired
+from edgeqa.mqtt import Limits, MqttLink
+from edgeqa.packets import Delivery, Outgoing, Subscription
+from edgeqa.topics import DeviceTopics, group_ask_filter
+from edgeqa_agent import memory
+from edgeqa_agent.clock import Clock
+from edgeqa_agent.commands import Commands
+from edgeqa_agent.contexts import Contexts
+from edgeqa_agent.dispatcher import Dispatcher
+from edgeqa_agent.hardware import describe_hardware
+from edgeqa_agent.intake import Intake, QuestionLimits
+from edgeqa_agent.ledger import Ledger
+from edgeqa_agent.loader import Loader
+from edgeqa_agent.model_process import ModelProcess
+from edgeqa_agent.obtain import Obtainer, Source
+from edgeqa_agent.orders import Orders
+from edgeqa_agent.replies import Replies
+from edgeqa_agent.reports import Reports
+from edgeqa_agent.router import Router
+from edgeqa_agent.settings import AgentSettings
+from edgeqa_agent.store import Store
+from edgeqa_agent.supervisor import Supervisor
+from edgeqa_agent.swapper import Parts, Swapper
+
+# Unacknowledged questions that the broker may open with us beyond those we queue: room to refuse
+# many at once with `busy` instead of leaving them, unheard, in the broker's queue.
+_REFUSAL_ROOM = 1000
+_MAX_WISH_BYTES = 64 << 10
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The parts that run."""
+
+    link: MqttLink
+    router: Router
+    dispatcher: Dispatcher
+    supervisor: Supervisor
+    swapper: Swapper
+    commands: Commands
+
+    @property
+    def able(self) -> bool:
+        """Whether questions can still be answered, now or after a reconnect."""
+        return self.link.alive and not self.supervisor.gave_up
+
+
+class Wiring:
+    """Makes the parts of one agent."""
+
+    def __init__(
+        self,
+        *,
+        settings: AgentSettings,
+        broker: Broker,
+        store: Store,
+        boot_id: str,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._settings = settings
+        self._broker = broker
+        self._store = store
+        self._boot_id = boot_id
+        self._log = log
+        self._topics = DeviceTopics(settings.device)
+        self._clock = Clock(settings.resolved_state_dir())
+
+    def wire(self) -> Wired:
+        """All parts, none of them started.
+
+        Raises:
+            ConfigError: a file that a setting names is not usable.
+        """
+        settings, log = self._settings, self._log
+        threads = settings.resolved_threads()
+        dispatcher = Dispatcher(threads=threads, queue_size=settings.queue_size, log=log)
+        loader = Loader(
+            dispatcher=dispatcher,
+            make_process=lambda package, *, on_done, on_exit: ModelProcess(
+                package=package, threads=threads, on_done=on_done, on_exit=on_exit, log=log
+            ),
+            start_timeout_s=settings.model_start_timeout_s,
+            log=log,
+        )
+        orders = Orders()
+
+        # The link needs its handlers, and those need the link: a handler looks its part up when
+        # the first message comes, and none comes before `start`.
+        def publish(message: Outgoing) -> None:
+            if link.connected:
+                link.publish(message)
+
+        reports = Reports(
+            device=settings.device,
+            boot_id=self._boot_id,
+            topic=self._topics.reported,
+            models=lambda: (dispatcher.model, self._store.previous_ref()),
+            publish=publish,
+            log=log,
+        )
+        swapper = Swapper(
+            Parts(
+                orders=orders,
+                store=self._store,
+                obtain=Obtainer(
+                    store=self._store, source=self._source(), orders=orders, reports=reports
+                ).obtain,
+                loader=loader,
+                dispatcher=dispatcher,
+                reports=reports,
+                announce=lambda: publish(self.online(dispatcher)),
+                admit=self._admit,
+                gates=settings.gates(),
+                log=log,
+            )
+        )
+        commands = Commands(
+            topics=self._topics,
+            boot_id=self._boot_id,
+            store=self._store,
+            orders=orders,
+            model=lambda: dispatcher.model,
+            now_ms=lambda: int(self._clock.now().timestamp() * 1000),
+            publish=publish,
+            log=log,
+        )
+
+        def birth() -> Outgoing:
+            router.connected()
+            return self.online(dispatcher)
+
+        def on_context(delivery: Delivery) -> None:
+            router.on_context(delivery)
+
+        def on_ask(delivery: Delivery) -> None:
+            router.on_ask(delivery)
+
+        def on_desired(delivery: Delivery) -> None:
+            self._take_wish(delivery, swapper)
+            link.acknowledge(delivery)
+
+        def on_command(delivery: Delivery) -> None:
+            commands.on_command(delivery)
+            link.acknowledge(delivery)
+
+        link = self._link(
+            birth=birth,
+            on_ready=reports.renew,
+            subscriptions=[
+                Subscription(self._topics.all_contexts, on_context),
+                Subscription(self._topics.desired, on_desired),
+                Subscription(self._topics.all_commands, on_command),
+                Subscription(self._topics.ask, on_ask),
+                *(Subscription(group_ask_filter(group), on_ask) for group in settings.groups),
+            ],
+        )
+        router = self._router(link, dispatcher)
+        supervisor = Supervisor(
+            dispatcher=dispatcher,
+            loader=loader,
+            fallbacks=swapper,
+            inference_timeout_s=settings.inference_timeout_s,
+            log=log,
+        )
+        return Wired(link, router, dispatcher, supervisor, swapper, commands)
+
+    def online(self, dispatcher: Dispatcher) -> Outgoing:
+        """The device's presence, with the model that answers now."""
+        active = dispatcher.active
+        return self.status(
+            status="online",
+            agent_version=version("edgeqa"),
+            python_version=platform.python_version(),
+            onnxruntime_version=active.ready.onnxruntime_version
+            if active and active.ready
+            else None,
+            model=dispatcher.model,
+            groups=self._settings.groups,
+            hardware=describe_hardware(),
+        )
+
+    def status(self, **fields: object) -> Outgoing:
+        """A message for the retained status topic."""
+        status = Status.model_validate(
+            {"device": self._settings.device, "boot_id": self._boot_id, **fields}
+        )
+        return Outgoing(self._topics.status, status.to_json(), retain=True)
+
+    def _link(
+        self,
+        *,
+        birth: Callable[[], Outgoing],
+        on_ready: Callable[[], None],
+        subscriptions: list[Subscription],
+    ) -> MqttLink:
+        open_questions = self._settings.queue_size + _REFUSAL_ROOM
+        return MqttLink(
+            broker=self._broker,
+            client_id=f"edgeqa-agent-{self._settings.device}",
+            subscriptions=subscriptions,
+            log=self._log,
+            birth=birth,
+            on_ready=on_ready,
+            will=self.status(status="offline", reason="lost"),
+            limits=Limits(
+                session_expiry_s=self._settings.session_expiry_s,
+                receive_maximum=open_questions,
+                max_queued=2 * open_questions,
+            ),
+        )
+
+    def _router(self, link: MqttLink, dispatcher: Dispatcher) -> Router:
+        settings = self._settings
+        contexts = Contexts(
+            max_texts=settings.max_contexts,
+            max_bytes=settings.max_contexts_bytes,
+            max_chars=settings.max_context_chars,
+        )
+        return Router(
+            link=link,
+            topics=self._topics,
+            intake=Intake(
+                limits=QuestionLimits(
+                    max_batch=settings.max_batch,
+                    max_payload_bytes=settings.max_payload_bytes,
+                    max_context_chars=settings.max_context_chars,
+                ),
+                stored_text=contexts.get,
+            ),
+            contexts=contexts,
+            ledger=Ledger(capacity=settings.remembered_answers, keep_s=settings.remembered_s),
+            replies=Replies(device=settings.device),
+            offer=dispatcher.offer,
+            log=self._log,
+        )
+
+    def _take_wish(self, delivery: Delivery, swapper: Swapper) -> None:
+        if not delivery.payload:
+            self._log.info("wish_withdrawn")
+            return
+        try:
+            swapper.orders.put(parse_payload(Desired, delivery.payload, most_bytes=_MAX_WISH_BYTES))
+        except PayloadError as error:
+            self._log.warning("wish_refused", code=error.code, reason=str(error))
+            swapper.refuse(error)
+
+    def _admit(self, package: Package) -> None:
+        getattr(memory, "admit", lambda *a, **k: None)(
+            package,
+            threads=self._settings.resolved_threads(),
+            reserve_bytes=self._settings.memory_reserve_mb * _MIB,
+        )
+
+    def _source(self) -> Source | None:
+        settings = self._settings
+        if settings.repository is None or settings.repository_root is None:
+            return None
+        # Imported here: a device without a repository does without TUF's memory.
+        from edgeqa_agent.fetch import FetchLimits, Repository, Wanted  # noqa: PLC0415
+
+        try:
+            root = settings.repository_root.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"repository_root: {settings.repository_root}: {error.strerror}"
+            ) from error
+        repository = Repository(
+            url=settings.repository,
+            root=root,
+            folder=settings.resolved_state_dir() / "tuf",
+            limits=FetchLimits(
+                rate_bytes_s=settings.fetch_rate_bytes_s,
+                timeout_s=settings.fetch_timeout_s,
+                reserve_bytes=settings.disk_reserve_mb * _MIB,
+                max_package_bytes=settings.max_package_mb * _MIB,
+            ),
+            clock=self._clock,
+            log=self._log,
+        )
+
+        def fetch(
+            wish: Desired, into: Path, progress: Callable[[int, int], None], stop: Event
+        ) -> None:
+            wanted = Wanted(wish.name, wish.version, wish.digest)
+            repository.fetch(wanted, into, progress=progress, stop=stop)
+
+        return fetch
