@@ -170,15 +170,34 @@ CODES: tuple[Code, ...] = (
     Code("passphrase_weak", _S, "A new passphrase is too short.", "Take a longer one."),
     Code("passphrase_wrong", _S, "A passphrase does not open a key.",
          "All keys of a folder have one passphrase; check which."),
+    Code("state_locked", _S, "Another agent uses the state folder.",
+         "Give each agent its own, or end the other one."),
+    Code("store_unusable", _S, "The agent cannot work with its state folder.",
+         "Name a folder that it may write to, or free some room."),
     Code("internal_error", _S, "A bug.", "Report it with the log."),
     *SWAP_CODES,
 )  # fmt: skip
 
 
+# Reasons for which a model that is sound does not serve, or no longer; a gate's and a shadow's too.
+_NOT_GOOD_ENOUGH = frozenset({"checks_failed", "gate_failed", "rolled_back", "model_keeps_dying"})
+
+
 def exit_code_of(slug: str) -> ExitCode:
     """How a command ends that was answered with this code."""
-    retry = any(code.retry for code in CODES if code.slug == slug)
-    return ExitCode.UNREACHABLE if retry else ExitCode.USAGE
+    code = next((code for code in CODES if code.slug == slug), None)
+    if code is not None and code.where is Where.SWAP:
+        return exit_code_of_swap(slug)
+    return ExitCode.UNREACHABLE if code is not None and code.retry else ExitCode.USAGE
+
+
+def exit_code_of_swap(slug: str) -> ExitCode:
+    """How a command ends whose wish for a model failed for this reason, of any table."""
+    if any(code.retry for code in CODES if code.slug == slug):
+        return ExitCode.UNREACHABLE
+    if slug in _NOT_GOOD_ENOUGH or slug.startswith(("gate_", "shadow_")):
+        return ExitCode.GATE
+    return ExitCode.REFUSED
 
 
 def document() -> str:
@@ -215,8 +234,8 @@ def document() -> str:
         "| 2 | wrong usage, or a question that was refused and would be again | no |",
         "| 3 | a wrong setting | no |",
         "| 4 | broker or agent unreachable or busy, or no answer in time | yes |",
-        "| 5 | a package was refused | no |",
-        "| 6 | a model is not good enough | no |",
+        "| 5 | a package was refused, or a device refused a wish or a command | no |",
+        "| 6 | a model is not good enough, or was rolled back | no |",
         "| 130 | interrupted with Ctrl-C | no |",
     ]
     return "\n".join(lines) + "\n"
