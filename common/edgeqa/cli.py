@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from edgeqa import ask
+from edgeqa import ask, swap_cli
 from edgeqa.errors import EdgeqaError
+from edgeqa.show import clean
 
 GROUP = "edgeqa.commands"
 
@@ -30,6 +31,7 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command("ask")(ask.ask)
     app.add_typer(ask.context_app, name="context")
+    swap_cli.register(app)
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.name):
         try:
             command = entry.load()
@@ -65,7 +67,9 @@ def main() -> None:
     try:
         build_app()()
     except EdgeqaError as error:
-        print(f"edgeqa: {error} [{error.code}]", file=sys.stderr)  # noqa: T201  the terminal
+        # Devices and brokers have a say in these words.
+        line = clean(f"edgeqa: {error} [{error.code}]")
+        print(line, file=sys.stderr)  # noqa: T201  the terminal
         sys.exit(error.exit_code)
 
 

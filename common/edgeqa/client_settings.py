@@ -1,4 +1,4 @@
-"""What can be set about the commands that ask questions."""
+"""What can be set about the commands that talk to devices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeqa.questions import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 
 
 class ClientSettings(BrokerSettings, BaseSettings):
-    """Settings of `edgeqa ask` and `edgeqa context`."""
+    """Settings of `edgeqa ask`, `edgeqa context` and the operator's commands."""
 
     model_config = SettingsConfigDict(env_prefix="EDGEQA_CLIENT_", frozen=True, extra="forbid")
 
@@ -32,4 +32,12 @@ class ClientSettings(BrokerSettings, BaseSettings):
         gt=0,
         le=MAX_TIMEOUT_S,
         description="How long to wait for an answer, seconds.",
+    )
+
+
+class RollbackSettings(ClientSettings):
+    """The same with more patience: a device loads and tests the previous model first."""
+
+    timeout_s: float = Field(
+        default=60.0, gt=0, le=MAX_TIMEOUT_S, description="How long to wait for the reply, seconds."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -28,19 +28,25 @@ _METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
 
 
 def settings_options(
-    cls: type[BaseSettings], *, short: Mapping[str, str] | None = None
+    cls: type[BaseSettings],
+    *,
+    short: Mapping[str, str] | None = None,
+    without: Collection[str] = (),
 ) -> Callable[[Callable[..., ResultT]], Callable[..., ResultT]]:
     """Give a typer command the flags of a settings class.
 
     Args:
         cls: read with `edgeqa.settings.load_settings` when the command runs.
         short: field to a second flag, beside the field's name in kebab-case.
+        without: fields that get no flag, as they mean nothing to the command.
 
     Returns:
         A decorator for a function with a parameter `settings`; put it under `@app.command()`.
     """
     flags = {FILE_PARAMETER: _file_parameter(cls)} | {
-        field: _field_parameter(cls, field, (short or {}).get(field)) for field in cls.model_fields
+        field: _field_parameter(cls, field, (short or {}).get(field))
+        for field in cls.model_fields
+        if field not in without
     }
 
     def decorate(command: Callable[..., ResultT]) -> Callable[..., ResultT]:

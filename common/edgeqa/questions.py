@@ -17,7 +17,7 @@ from edgeqa.pending import Request
 from edgeqa.topics import DeviceTopics, group_ask, is_name
 
 # MQTT 5, section 3.3.2.3.6: opaque bytes. 128 random bits make a clash, or a guess, hopeless.
-_CORRELATION_BYTES = 16
+CORRELATION_BYTES = 16
 DEFAULT_TIMEOUT_S = 10.0
 # A day: far beyond any queue, and within MQTT's four bytes for the expiry.
 MAX_TIMEOUT_S = 86_400.0
@@ -73,6 +73,17 @@ def checked_name(name: str, what: str) -> str:
     return name
 
 
+def checked_timeout(timeout_s: float) -> float:
+    """The timeout itself.
+
+    Raises:
+        PayloadError: nobody waits so long, or so short.
+    """
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise PayloadError(f"timeout_s: must be more than 0 and at most {MAX_TIMEOUT_S:g}")
+    return timeout_s
+
+
 def build_question(
     questions: str | Sequence[str | Item], options: AskOptions, *, response_topic: str
 ) -> Request[Answer]:
@@ -87,10 +98,8 @@ def build_question(
         PayloadError: what an agent would refuse, with the same code.
     """
     topic, target = ask_topic(options.get("device"), options.get("group"))
-    timeout_s = options.get("timeout_s", DEFAULT_TIMEOUT_S)
-    if not 0 < timeout_s <= MAX_TIMEOUT_S:
-        raise PayloadError(f"timeout_s: must be more than 0 and at most {MAX_TIMEOUT_S:g}")
-    correlation = secrets.token_bytes(_CORRELATION_BYTES)
+    timeout_s = checked_timeout(options.get("timeout_s", DEFAULT_TIMEOUT_S))
+    correlation = secrets.token_bytes(CORRELATION_BYTES)
     message = Outgoing(
         topic=topic,
         payload=_ask(questions, options, correlation.hex()).to_json(),
