@@ -1,4 +1,4 @@
-"""`edgeqa demo`: a broker, an agent and real questions on this machine, to see it work.
+"""`edgeqa demo`: a broker, two agents and real questions on this machine, to see it work.
 
 Everything runs in processes of its own, as in production, on free ports and in a temporary
 folder; nothing is left behind.
@@ -27,12 +27,15 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeqa.client import Client
+from edgeqa.demo_swap import NAME, VERSION, publish, swap
 from edgeqa.errors import AnswerError, BrokerError, EdgeqaError
-from edgeqa.manifest import Check
+from edgeqa.manifest import Check, Package, open_package
 from edgeqa.squad import Gold, best, f1
 
-DEVICE = "demo-pi"
+DEVICES = ("demo-pi-1", "demo-pi-2")
+DEVICE = DEVICES[0]
 GROUP = "demo-hall"
+_GROUPED = 20
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 15.0
 # Debian keeps it where an ordinary user's PATH does not look.
@@ -59,21 +62,29 @@ def demo(
         int, typer.Option(min=0, max=65535, help="Port of the demo's broker; 0: a free one.")
     ] = 0,
 ) -> None:
-    """Start a broker and an agent here, ask it real questions, and show the answers."""
+    """Start a broker and two agents here, ask real questions, and swap a model meanwhile."""
     console = Console(highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeqa-demo-")))
         url = stack.enter_context(broker_process(folder, port))
         console.print(f"broker   Mosquitto on {url}")
+        repository = publish(folder)
+        console.print(f"models   {NAME} {VERSION}, published in a signed repository")
         begun = time.monotonic()
-        status = stack.enter_context(_agent(folder, url))
+        for device in DEVICES:
+            package = stack.enter_context(_agent(folder, url, device, repository))
+        model = package.manifest
         console.print(
-            f"agent    {DEVICE}, model {status['name']} {status['version']}, "
+            f"agents   {' and '.join(DEVICES)}, model {model.name} {model.version}, "
             f"online after {time.monotonic() - begun:.1f} s"
         )
         client = stack.enter_context(Client(broker=url))
-        seen = [*_ask_all(client, console, _checks(folder)), *_more(client, url)]
+        seen = [
+            *_ask_all(client, console, package.checks()),
+            *_more(client, url),
+            *(_Seen(*one) for one in swap(client, url, DEVICE, package, console)),
+        ]
         for one in seen:
             mark = "[green]ok[/]" if one.worked else "[red]FAILED[/]"
             console.print(f"{mark:<14} {one.what}")
@@ -113,8 +124,15 @@ def _more(client: Client, url: str) -> Iterator[_Seen]:
     client.store_context(DEVICE, "house-rules", text)
     stored = client.ask("Where is the spare key?", context_id="house-rules", device=DEVICE)
     yield _Seen("a question about a text stored on the device", _is(stored.answers, "blue cabinet"))
-    grouped = client.ask("What is the alarm code?", context=text, group=GROUP)
-    yield _Seen("a question to any agent of a group", _is(grouped.answers, "4711"))
+    asked = [
+        client.submit("What is the alarm code?", context=text, group=GROUP) for _ in range(_GROUPED)
+    ]
+    answers = [one.result() for one in asked]
+    helped = {answer.device for answer in answers}
+    yield _Seen(
+        f"{_GROUPED} questions to any agent of a group, answered by {' and '.join(sorted(helped))}",
+        helped == set(DEVICES) and all(_is(answer.answers, "4711") for answer in answers),
+    )
     batch = client.ask_batch(
         ["Where is the key?", "What is the code?"], context=text, device=DEVICE
     )
@@ -155,13 +173,6 @@ def _stay(console: Console, url: str) -> None:
         console.print()
 
 
-def _checks(folder: Path) -> list[Check]:
-    """The check questions of the package that the agent serves, which it tells in its log."""
-    ready = json.loads(_log_line(folder, "model_ready"))
-    path = Path(ready["package"]) / "checks.json"
-    return [Check.model_validate(row) for row in json.loads(path.read_bytes())]
-
-
 @contextmanager
 def broker_process(folder: Path, port: int) -> Iterator[str]:
     """A Mosquitto of its own inside the block; its URL.
@@ -188,27 +199,29 @@ def broker_process(folder: Path, port: int) -> Iterator[str]:
 
 
 @contextmanager
-def _agent(folder: Path, url: str) -> Iterator[dict[str, str]]:
+def _agent(folder: Path, url: str, device: str, repository: dict[str, str]) -> Iterator[Package]:
+    """An agent inside the block, and the package that it serves."""
     settings = {
         "EDGEQA_AGENT_BROKER": url,
-        "EDGEQA_AGENT_DEVICE": DEVICE,
+        "EDGEQA_AGENT_DEVICE": device,
         "EDGEQA_AGENT_GROUPS": GROUP,
         "EDGEQA_AGENT_LOG_FORMAT": "json",
+        **repository,
     }
     command = [sys.executable, "-m", "edgeqa.cli", "agent", "run"]
-    with own_process(command, folder / "agent.log", settings) as process:
+    log = folder / f"{device}.log"
+    with own_process(command, log, settings) as process:
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not _log_line(folder, "agent_online"):
+        while not _log_line(log, "agent_online"):
             if process.poll() is not None or time.monotonic() > deadline:
-                log = (folder / "agent.log").read_text(errors="replace")
-                raise EdgeqaError(f"the agent does not start:\n{log}", code="demo_failed")
+                said = log.read_text(errors="replace")
+                raise EdgeqaError(f"the agent does not start:\n{said}", code="demo_failed")
             time.sleep(0.02)
-        ready = json.loads(_log_line(folder, "model_ready"))
-        yield {"name": ready["model"], "version": ready["version"]}
+        yield open_package(Path(json.loads(_log_line(log, "model_ready"))["package"]))
 
 
-def _log_line(folder: Path, event: str) -> str:
-    lines = (folder / "agent.log").read_text(encoding="utf-8").splitlines(keepends=True)
+def _log_line(log: Path, event: str) -> str:
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
     whole = (line for line in lines if line.endswith("\n") and f'"{event}"' in line)
     return next(whole, "")
 
@@ -219,13 +232,14 @@ def own_process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program that runs inside the block, apart from the terminal, with agent settings."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("EDGEQA_AGENT_")}
+    state = {"EDGEQA_AGENT_STATE_DIR": str(log.with_suffix(".state"))}
     with log.open("wb") as file:
         # Its own session: a Ctrl-C at the terminal is for the demo, which then ends its processes.
         process = subprocess.Popen(
             command,
             stdout=file,
             stderr=file,
-            env={**inherited, **settings},
+            env={**inherited, **state, **settings},
             start_new_session=True,
         )
     try:

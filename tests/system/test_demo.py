@@ -17,3 +17,4 @@ def test_demo_sees_everything_work_and_ends_with_0() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert "FAILED" not in result.stdout
     assert "mosquitto_rr" in result.stdout
+    assert "0 lost" in result.stdout
