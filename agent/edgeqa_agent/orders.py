@@ -1,4 +1,4 @@
-"""What the swapper is to do next: the newest wish or a rollback, which displaces what came before.
+"""What the swapper is to do next: the newest order, which displaces what came before.
 
 Thread: put from the network thread, take in the swapper's.
 """
@@ -25,7 +25,12 @@ class Rollback:
     done: Callable[[EdgeqaError | None], None]
 
 
-Order = Desired | Rollback
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """Whatever was wished for and is not done yet is not wanted any more."""
+
+
+Order = Desired | Rollback | Withdrawal
 
 
 class SupersededError(EdgeqaError):

@@ -230,6 +230,11 @@ class Store:
             self._fetching = None
             self._save(self._state.wished(record))
 
+    def rest(self) -> None:
+        """Nothing is being fetched or loaded any more: `prune` may take what was."""
+        with self._lock:
+            self._candidate = self._fetching = None
+
     def command_number(self) -> int:
         """Of the last command; 0 before the first."""
         return self._state.command_number

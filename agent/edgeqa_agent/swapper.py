@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
@@ -25,7 +25,8 @@ from edgeqa_agent.dispatcher import Dispatcher
 from edgeqa_agent.gates import judge
 from edgeqa_agent.lane import Lane
 from edgeqa_agent.loader import Loader
-from edgeqa_agent.orders import Orders, Rollback, SupersededError
+from edgeqa_agent.news import News
+from edgeqa_agent.orders import Order, Orders, Rollback, SupersededError
 from edgeqa_agent.reports import Reports, Subject, fault
 from edgeqa_agent.shadow import Trial
 from edgeqa_agent.store import Store
@@ -68,6 +69,12 @@ class Swapper:
         self._parts = parts
         self._store = parts.store
         self._reports = parts.reports
+        self._news = News(
+            store=parts.store,
+            dispatcher=parts.dispatcher,
+            reports=parts.reports,
+            announce=parts.announce,
+        )
         self._log = parts.log
         self._supervisor: Supervisor | None = None
 
@@ -97,26 +104,34 @@ class Swapper:
         else:
             raise why
         if wanted is None or wanted == package.ref:
-            self._tell_active(package.ref)
+            self._news.active(package.ref)
         else:
             reason = Fault(code="rolled_back", message="it could not be started; see the log")
-            self._tell_left(wanted, reason)
+            self._news.left(wanted, reason)
 
     def follow(self) -> None:
         """Carry out orders until they are closed."""
         while (order := self.orders.take()) is not None:
             try:
-                if isinstance(order, Rollback):
-                    self._roll_back(order)
-                else:
-                    self._follow(order)
+                self._carry_out(order)
             except Exception:  # noqa: BLE001  one order's bug must not end the following of others
                 self._log.exception("swap_crashed")
+                bug = EdgeqaError("an error in the agent; see its log", code="swap_failed")
                 if isinstance(order, Desired):
-                    bug = EdgeqaError("an error in the agent; see its log", code="swap_failed")
                     self._fail(order, bug)
-                else:
-                    order.done(EdgeqaError("an error in the agent; see its log"))
+                elif isinstance(order, Rollback):
+                    order.done(bug)
+            finally:
+                self._store.rest()
+
+    def _carry_out(self, order: Order) -> None:
+        if isinstance(order, Desired):
+            self._follow(order)
+        elif isinstance(order, Rollback):
+            self._roll_back(order)
+        else:
+            self._log.info("wish_withdrawn")
+            self._news.served()
 
     def give_up(self, package: Package) -> Package | None:
         """The package that serves instead of one that keeps dying; None if there is none."""
@@ -126,24 +141,22 @@ class Swapper:
         instead = next(self._store.boot_order(), None)
         if instead is None or instead.digest == package.digest:
             return None
-        self._tell_left(package.ref, reason)
+        self._news.left(package.ref, reason)
         return instead
 
     def replaced(self, lane: Lane) -> None:
         """Another process serves than before."""
         self._log.info("model_replaced", model=lane.model.name, version=lane.model.version)
-        self._tell_models()
+        self._news.replaced()
 
     def refuse(self, error: EdgeqaError) -> None:
         """Report a wish that cannot be read; nothing changes."""
-        model = self._parts.dispatcher.model
-        if model is not None:
-            self._tell_active(model, reason=fault(error))
+        self._news.served(reason=fault(error))
 
     def _follow(self, wish: Desired) -> None:
         record = self._store.state.wish
         if record is not None and record.id == wish.id:
-            self._tell_again(record, wish)
+            self._news.again(record, wish)
             return
         try:
             self._swap(wish)
@@ -170,7 +183,7 @@ class Swapper:
                 self.orders.check()
                 self._store.activate(package, record(wish, package.digest))
             self._exchange(lane)
-        self._tell_active(package.ref)
+        self._news.active(package.ref)
         self._store.prune(keep_quota=True)
 
     def _exchange(self, lane: Lane) -> None:
@@ -181,7 +194,7 @@ class Swapper:
             # It died since it was tested; it is on disk as the current one already.
             self._leave(lane.model, fault(error))
             raise
-        self._parts.announce()
+        self._news.presence()
 
     def _start(self, package: Package) -> Lane:
         """A proven lane while nothing serves: memory is not asked for, nor is a full disk."""
@@ -216,17 +229,11 @@ class Swapper:
         try:
             while not trial.wait(_SHADOW_TOLD_EVERY_S):
                 self.orders.check()
-                self._tell_shadow(trial, lane, subject)
+                self._news.shadow(trial, lane, subject)
         finally:
             dispatcher.observer = None
-            self._tell_shadow(trial, lane, subject)
+            self._news.shadow(trial, lane, subject)
         trial.judge()
-
-    def _tell_shadow(self, trial: Trial, lane: Lane, subject: Subject) -> None:
-        assert lane.ready is not None  # noqa: S101  it was loaded
-        self._reports.tell(
-            ModelState.TESTING, subject, checks=lane.ready.scores, shadow=trial.scores
-        )
 
     def _roll_back(self, order: Rollback) -> None:
         try:
@@ -248,7 +255,7 @@ class Swapper:
             self.orders.check()
             self._store.step_back(reason=reason)
         self._exchange(lane)
-        self._tell_left(current, reason)
+        self._news.left(current, reason)
 
     @contextmanager
     def _discarding(self, lane: Lane) -> Iterator[None]:
@@ -276,33 +283,6 @@ class Swapper:
             note(what)
         except EdgeqaError as error:
             self._log.error("not_noted", code=error.code, reason=str(error))
-
-    def _tell_models(self) -> None:
-        self._parts.announce()
-        self._reports.renew()
-
-    def _tell_active(self, model: ModelRef, **details: Any) -> None:
-        active = self._parts.dispatcher.active
-        checks = active.ready.scores if active and active.ready else None
-        subject = self._subject(model)
-        self._reports.tell(ModelState.ACTIVE, subject, checks=checks, **details)
-
-    def _tell_left(self, model: ModelRef, reason: Fault) -> None:
-        self._reports.tell(ModelState.ROLLED_BACK, self._subject(model), reason=reason)
-
-    def _tell_again(self, record: WishRecord, wish: Desired) -> None:
-        """A wish that was followed before comes again, as after each connect."""
-        if record.state is ModelState.ACTIVE:
-            return
-        reason = Fault(code=record.code or "swap_failed", message=record.message or "")
-        self._reports.tell(record.state, Subject.of(wish, record.digest), reason=reason)
-
-    def _subject(self, model: ModelRef) -> Subject:
-        """A model with the wish that it fulfilled."""
-        wish = self._store.state.wish
-        if wish is None or wish.digest != model.digest:
-            return Subject(model.name, model.version, model.digest)
-        return Subject(model.name, model.version, model.digest, wish.id, wish.rollout)
 
 
 def record(wish: Desired, digest: str | None, reason: Fault | None = None) -> WishRecord:

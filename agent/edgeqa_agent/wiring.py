@@ -6,13 +6,11 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
-from threading import Event
 
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.broker import Broker
-from edgeqa.errors import ConfigError, PayloadError
+from edgeqa.errors import PayloadError
 from edgeqa.manifest import Package
 from edgeqa.messages import Status, parse_payload
 from edgeqa.model_messages import Desired
@@ -29,12 +27,13 @@ from edgeqa_agent.intake import Intake, QuestionLimits
 from edgeqa_agent.ledger import Ledger
 from edgeqa_agent.loader import Loader
 from edgeqa_agent.model_process import ModelProcess
-from edgeqa_agent.obtain import Obtainer, Source
-from edgeqa_agent.orders import Orders
+from edgeqa_agent.obtain import Obtainer
+from edgeqa_agent.orders import Orders, Withdrawal
 from edgeqa_agent.replies import Replies
 from edgeqa_agent.reports import Reports
 from edgeqa_agent.router import Router
 from edgeqa_agent.settings import AgentSettings
+from edgeqa_agent.source import repository_source
 from edgeqa_agent.store import Store
 from edgeqa_agent.supervisor import Supervisor
 from edgeqa_agent.swapper import Parts, Swapper
@@ -121,7 +120,10 @@ class Wiring:
                 orders=orders,
                 store=self._store,
                 obtain=Obtainer(
-                    store=self._store, source=self._source(), orders=orders, reports=reports
+                    store=self._store,
+                    source=repository_source(settings, self._clock, log),
+                    orders=orders,
+                    reports=reports,
                 ).obtain,
                 loader=loader,
                 dispatcher=dispatcher,
@@ -254,7 +256,7 @@ class Wiring:
 
     def _take_wish(self, delivery: Delivery, swapper: Swapper) -> None:
         if not delivery.payload:
-            self._log.info("wish_withdrawn")
+            swapper.orders.put(Withdrawal())
             return
         try:
             swapper.orders.put(parse_payload(Desired, delivery.payload, most_bytes=_MAX_WISH_BYTES))
@@ -268,38 +270,3 @@ class Wiring:
             threads=self._settings.resolved_threads(),
             reserve_bytes=self._settings.memory_reserve_mb * _MIB,
         )
-
-    def _source(self) -> Source | None:
-        settings = self._settings
-        if settings.repository is None or settings.repository_root is None:
-            return None
-        # Imported here: a device without a repository does without TUF's memory.
-        from edgeqa_agent.fetch import FetchLimits, Repository, Wanted  # noqa: PLC0415
-
-        try:
-            root = settings.repository_root.read_bytes()
-        except OSError as error:
-            raise ConfigError(
-                f"repository_root: {settings.repository_root}: {error.strerror}"
-            ) from error
-        repository = Repository(
-            url=settings.repository,
-            root=root,
-            folder=settings.resolved_state_dir() / "tuf",
-            limits=FetchLimits(
-                rate_bytes_s=settings.fetch_rate_bytes_s,
-                timeout_s=settings.fetch_timeout_s,
-                reserve_bytes=settings.disk_reserve_mb * _MIB,
-                max_package_bytes=settings.max_package_mb * _MIB,
-            ),
-            clock=self._clock,
-            log=self._log,
-        )
-
-        def fetch(
-            wish: Desired, into: Path, progress: Callable[[int, int], None], stop: Event
-        ) -> None:
-            wanted = Wanted(wish.name, wish.version, wish.digest)
-            repository.fetch(wanted, into, progress=progress, stop=stop)
-
-        return fetch

@@ -161,6 +161,20 @@ def test_the_newest_wish_wins_over_one_under_way(
             assert assert_serves(client)["model"]["digest"] == L3.digest
 
 
+def test_a_wish_that_is_taken_back_ends_its_download(
+    broker: Broker, published: Repository, tmp_path: Path
+) -> None:
+    with serve(published.path) as url, Watcher(broker) as watcher:
+        settings = trusting(published, url, tmp_path) | {"fetch_rate_bytes_s": 200_000}
+        with serving(broker, tmp_path, **settings):
+            slow = watcher.wish(name=L3.manifest.name, version="9.0.0")
+            watcher.until(lambda r: r.get("wish") == slow and (r.get("progress") or 0) > 0)
+            watcher.publish(b"")
+            report = watcher.until(lambda r: r["state"] == "active")
+            assert report["active"]["digest"] == L6.digest
+            assert watcher.command("prune")["freed_bytes"] > 0  # what was there of it
+
+
 def test_a_rollback_goes_back_once_and_the_undone_wish_is_not_followed_again(
     broker: Broker, tmp_path: Path
 ) -> None:
