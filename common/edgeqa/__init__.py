@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from edgeqa.client import Client
     from edgeqa.errors import AnswerError, AnswerTimeoutError, EdgeqaError
     from edgeqa.messages import Answer, Item, Status
+    from edgeqa.operator import Operator
 
 __all__ = [
     "Answer",
@@ -18,6 +19,7 @@ __all__ = [
     "Client",
     "EdgeqaError",
     "Item",
+    "Operator",
     "Status",
 ]
 
@@ -29,6 +31,7 @@ _HOMES = {
     "Client": "edgeqa.client",
     "EdgeqaError": "edgeqa.errors",
     "Item": "edgeqa.messages",
+    "Operator": "edgeqa.operator",
     "Status": "edgeqa.messages",
 }
 

@@ -15,6 +15,7 @@ from edgeqa.errors import UsageError
 from edgeqa.flags import settings_options
 from edgeqa.model_messages import CommandReply, Gates, Shadow, Verb
 from edgeqa.operator import Operator
+from edgeqa.questions import MAX_TIMEOUT_S
 from edgeqa.swap_order import SwapOrder, print_message
 from edgeqa.swap_view import megabytes, model_in_words, package_lines
 from edgeqa.wanted import wanted_package
@@ -112,12 +113,14 @@ def swap(
         return
     if package is None:
         raise UsageError("say a PACKAGE, such as minilm-l6-squad@0.1.1, or --withdraw")
+    if wait_timeout is not None and not 0 < wait_timeout <= MAX_TIMEOUT_S:
+        raise UsageError(f"--wait-timeout: must be more than 0 and at most {MAX_TIMEOUT_S:g}")
     order = SwapOrder(target, wanted_package(package, digest), gates, shadow, as_json)
     with Operator(broker=settings) as operator:
         if not wait:
             order.leave(operator, timeout_s=settings.timeout_s)
             return
-        patience_s = _WAIT_S + (shadow.timeout_s if shadow else 0)
+        patience_s = min(_WAIT_S + (shadow.timeout_s if shadow else 0), MAX_TIMEOUT_S)
         order.follow(
             operator,
             timeout_s=settings.timeout_s,

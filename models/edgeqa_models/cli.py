@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from edgeqa import swap_cli
 from edgeqa_models import (
     cli_compare,
     cli_evaluate,
@@ -34,3 +35,4 @@ for command in (
 ):
     app.command()(command)
 cli_repository.register(app)
+app.command("list")(swap_cli.packages)
