@@ -70,8 +70,7 @@ class Course:
             pass  # the wish of before
         elif wish is not None:
             self.newer, self.ending = wish, Ending.SUPERSEDED
-        elif not payload and self.last is None:
-            # A device that has begun with it goes on, and reports so.
+        elif not payload:
             self.ending = Ending.WITHDRAWN
 
     def on_reported(self, payload: bytes) -> Reported | None:
@@ -94,8 +93,11 @@ class Course:
         # After a restart the agent first reports what it serves, and then goes on with the wish.
         if self.last is None or report.boot_id != self.last.boot_id:
             return False
-        # The active model may die and be given up while the wish for another is followed.
-        return report.reason is None or report.reason.code != "model_keeps_dying"
+        if report.state is ModelState.ROLLED_BACK:
+            # If not by a command, it is the active model that died and was given up meanwhile.
+            return report.reason is None or report.reason.code == "rolled_back"
+        # `active` with a reason tells of a wish that could not be read: nothing changes.
+        return report.state is not ModelState.ACTIVE or report.reason is None
 
 
 class Following(Iterator[Reported]):

@@ -124,7 +124,7 @@ class Operator:
         return wish
 
     def withdraw(self, device: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Take the wish back: a device that has not begun with it will not. No error if none is.
+        """Take the wish back: a device drops what is under way for it. No error if there is none.
 
         Raises:
             PayloadError: the device's name is none.

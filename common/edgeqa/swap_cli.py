@@ -186,7 +186,7 @@ def _withdraw(settings: ClientSettings, device: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"device": device, "withdrawn": True}))
     else:
-        typer.echo(f"the wish for {device} is taken back; a swap that has begun goes on")
+        typer.echo(f"the wish for {device} is taken back; what is under way for it ends")
 
 
 def _command(settings: ClientSettings, device: str, verb: Verb) -> CommandReply:

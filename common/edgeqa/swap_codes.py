@@ -48,7 +48,7 @@ SWAP_CODES: tuple[Code, ...] = (
     Code("shadow_timeout", _W, "Too few questions came in the shadow's time.",
          "Ask for fewer questions or a larger fraction, or allow more time."),
     Code("superseded", _W, "A newer wish came.", "Nothing; see the newer wish's report."),
-    Code("withdrawn", _W, "The wish was taken back before the device began with it.",
+    Code("withdrawn", _W, "The wish was taken back.",
          "Make it again if it is still meant."),
     Code("agent_stopped", _W, "The agent stopped during the swap.",
          "Nothing: it goes on at its next start."),

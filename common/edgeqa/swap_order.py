@@ -102,7 +102,7 @@ def conclude(course: Course, device: str) -> None:
     """
     if course.ending is Ending.WITHDRAWN:
         raise AnswerError(
-            f"the wish was taken back before {device} began with it",
+            f"the wish for {device} was taken back",
             code="withdrawn",
             exit_code=ExitCode.REFUSED,
         )

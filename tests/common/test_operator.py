@@ -151,18 +151,15 @@ def test_a_withdrawn_wish_is_not_followed(broker: Broker) -> None:
             assert device.wishes == []
 
 
-def test_what_was_begun_is_followed_to_its_end_although_it_is_withdrawn(broker: Broker) -> None:
-    with (
-        FakeDevice(broker.address(), script=hold) as device,
-        Operator(broker=broker.url) as operator,
-    ):
+def test_what_was_begun_ends_when_it_is_withdrawn(broker: Broker) -> None:
+    with FakeDevice(broker.address(), script=hold), Operator(broker=broker.url) as operator:
         wish_id = new_wish_id()
         following = operator.follow("pi5", wish_id, 30)
         operator.wish("pi5", "new", "2.0.0", wish_id=wish_id)
         next(following)
         operator.withdraw("pi5")
-        device.go_on()
-        assert [str(one.state) for one in following] == ["active"]
+        assert list(following) == []
+        assert following.course.ending is Ending.WITHDRAWN
 
 
 def test_garbage_among_the_reports_is_ignored(broker: Broker) -> None:
@@ -431,6 +428,13 @@ class TestCourse:
         course.on_reported(report(state="loading", wish="mine"))
         reason = {"code": "model_keeps_dying", "message": "again and again"}
         course.on_reported(report(state="rolled_back", wish="older", reason=reason))
+        assert course.ending is None
+
+    def test_a_wish_that_the_device_cannot_read_does_not(self) -> None:
+        course = Course("pi5", "mine")
+        course.on_reported(report(state="loading", wish="mine"))
+        reason = {"code": "not_json", "message": "expected value"}
+        course.on_reported(report(state="active", wish="older", reason=reason))
         assert course.ending is None
 
     def test_a_newer_wish_ends_it_also_when_it_is_first_heard_of_by_a_report(self) -> None:

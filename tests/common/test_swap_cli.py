@@ -180,6 +180,22 @@ def test_a_newer_wish_ends_the_waiting(run: Run, broker: Broker) -> None:
     assert "a newer wish came: pi5 follows that for other 3.0.0 [superseded]" in done.err
 
 
+def test_a_wish_taken_back_by_somebody_else_ends_the_waiting(run: Run, broker: Broker) -> None:
+    with Operator(broker=broker.url) as operator:
+
+        def interfere() -> None:
+            while operator.desired("pi6", timeout_s=0.2) is None:
+                pass
+            operator.withdraw("pi6")
+
+        thread = threading.Thread(target=interfere)
+        thread.start()
+        done = run("swap", "pi6", "new@2.0.0", "--wait")
+        thread.join()
+    assert done.code == 5
+    assert "[withdrawn]" in done.err
+
+
 def test_a_device_that_never_was_there(run: Run, broker: Broker) -> None:
     done = run("swap", "pi6", "new@2.0.0", "--wait", "--wait-timeout", "1.5")
     assert done.code == 4
@@ -355,8 +371,8 @@ def test_a_package_is_named(text: str, wanted: Wanted) -> None:
     "text",
     ["", " ", "@", "-", "new", "new@", "@1.0.0", "-1.0.0", "new@1.0", "new@1.0.0.0",
      "new@1.0.0-rc1", "new@v1.0.0", "new@1.0.0\n", "new\n@1.0.0", "ne w@1.0.0", " new@1.0.0",
-     "new@1.0.0 ", "new@@1.0.0", "a@1.0.0@2.0.0", "..@1.0.0", "n\0w@1.0.0", "ｎew@1.0.0", "new@١.٠.٠",
-     "n" * 65 + "@1.0.0", "n" * 100_000, "new@1.0.0;rm -rf", "#@1.0.0", "+@1.0.0", "$(id)@1.0.0"],
+     "new@1.0.0 ", "new@@1.0.0", "a@1.0.0@2.0.0", "..@1.0.0", "n\0w@1.0.0", "ｎew@1.0.0",
+     "new@١.٠.٠", "n" * 65 + "@1.0.0", "n" * 100_000, "new@1.0.0;rm -rf", "#@1.0.0", "+@1.0.0", "$(id)@1.0.0"],
 )  # fmt: skip
 def test_what_names_no_package_is_refused_in_one_short_line(text: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -95,6 +95,7 @@ class FakeDevice:
         self.topics = DeviceTopics(self.device)
         self._changed = threading.Condition()
         self._next: Desired | None = None
+        self._dropped = False
         self._may_go_on = 0
         self._last_number = 0
         self._running = True
@@ -157,11 +158,11 @@ class FakeDevice:
 
     def _on_desired(self, delivery: Delivery) -> None:
         self.link.acknowledge(delivery)
-        if not delivery.payload:
-            return
-        wish = parse_payload(Desired, delivery.payload)
+        wish = parse_payload(Desired, delivery.payload) if delivery.payload else None
         with self._changed:
-            if all(wish.id != one.id for one in self.wishes):
+            self._dropped = True
+            self._changed.notify_all()
+            if wish is not None and all(wish.id != one.id for one in self.wishes):
                 self.wishes.append(wish)
                 self._next = wish
                 self._changed.notify_all()
@@ -171,6 +172,7 @@ class FakeDevice:
             with self._changed:
                 self._changed.wait_for(lambda: self._next is not None or not self._running)
                 wish, self._next = self._next, None
+                self._dropped = False
             if wish is None:
                 return
             self._follow(wish)
@@ -180,10 +182,10 @@ class FakeDevice:
             with self._changed:
                 if step is None:
                     self._changed.wait_for(
-                        lambda: self._may_go_on or self._next is not None or not self._running
+                        lambda: self._may_go_on or self._dropped or not self._running
                     )
                     self._may_go_on = max(0, self._may_go_on - 1)
-                if self._next is not None or not self._running:
+                if self._dropped or not self._running:
                     return  # superseded: an agent says nothing about it
             if step is None:
                 continue
