@@ -56,7 +56,7 @@ class WebOrigin:
         try:
             response = self._get(url, headers)
             try:
-                head = _head(response)
+                head = _head(response, offset)
                 yield head
                 left = offset - max(head.start, 0) + most
                 while left > 0:
@@ -107,14 +107,13 @@ class WebOrigin:
         return self._pools[proxy]
 
 
-def _head(response: urllib3.BaseHTTPResponse) -> Head:
-    length = response.length_remaining
+def _head(response: urllib3.BaseHTTPResponse, offset: int) -> Head:
     if response.status == _OK:
-        return Head(0, length)
+        return Head(0, response.length_remaining)
     stated = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-    if stated is None:
+    if stated is None or int(stated[1]) != offset:
         return Head(-1, None)
-    return Head(int(stated[1]), None if stated[2] == "*" else int(stated[2]))
+    return Head(offset, None if stated[2] == "*" else int(stated[2]))
 
 
 def _refusal(url: str, response: urllib3.BaseHTTPResponse) -> OriginError:
@@ -152,9 +151,10 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 def _reason(error: Exception) -> str:
     """In a line, without the names of Python objects where we know better."""
+    if isinstance(error, NewConnectionError) and not isinstance(error, NameResolutionError):
+        cause = error.__cause__
+        return (isinstance(cause, OSError) and cause.strerror) or "no connection"
     for kind, text in _REASONS:
         if isinstance(error, kind):
             return text
-    if isinstance(error, NewConnectionError) and isinstance(error.__cause__, OSError):
-        return error.__cause__.strerror or "no connection"
     return " ".join(str(error).split()) or type(error).__name__
