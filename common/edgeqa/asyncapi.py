@@ -8,36 +8,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
-
-from edgeqa.codes import CODES
-from edgeqa.contract_examples import ANSWERS, ASKS, STATUSES
-from edgeqa.error_code import Where
-from edgeqa.messages import SCHEMA, Answer, Ask, Status
+from edgeqa.asyncapi_messages import messages, schemas
+from edgeqa.messages import SCHEMA
+from edgeqa.model_messages import Verb
 from edgeqa.topics import NAME_PATTERN, DeviceTopics, client_answers, group_ask, group_ask_filter
 
 # https://github.com/asyncapi/bindings/tree/master/mqtt: the version of the MQTT bindings.
 _BINDING_VERSION = "0.2.0"
-_CORRELATION = {
-    "type": "string",
-    "description": "Any bytes; they come back with the answer, and make a repeat harmless.",
-}
-_MQTT_PROPERTIES = {
-    "type": "object",
-    "description": "MQTT 5 properties of the PUBLISH packet.",
-    "properties": {
-        "responseTopic": {
-            "type": "string",
-            "description": "Where to answer. Without it the answer goes to the answers topic of "
-            "the device. No wildcards; inside `edgeqa/` it must end in `/answers`.",
-        },
-        "correlationData": _CORRELATION,
-        "messageExpiryInterval": {
-            "type": "integer",
-            "description": "Seconds after which nobody wants the answer any more.",
-        },
-    },
-}
 
 
 def build_document() -> dict[str, Any]:
@@ -62,16 +39,16 @@ def build_document() -> dict[str, Any]:
             ),
             "reply": _channel(
                 None,
-                "The MQTT 5 Response Topic of the question. EdgeQA's own clients use "
+                "The MQTT 5 Response Topic of the question or command. EdgeQA's own clients use "
                 f"`{client_answers('{client}')}`.",
-                ["answer"],
+                ["answer", "commandReply"],
                 [],
             ),
             "deviceAnswers": _channel(
                 device.answers,
                 "Answers to questions without a Response Topic, for MQTT 3.1.1 clients: tell "
-                "them apart by `id`.",
-                ["answer"],
+                "them apart by `id`. Replies to such commands come here too.",
+                ["answer", "commandReply"],
                 ["device"],
             ),
             "deviceContexts": _channel(
@@ -87,19 +64,44 @@ def build_document() -> dict[str, Any]:
                 ["status"],
                 ["device"],
             ),
+            "deviceDesired": _channel(
+                device.desired,
+                "The model that the device shall run. Retained: a device that is offline follows "
+                "the wish when it is back; the newest wish wins, also over one under way. An empty "
+                "payload takes the wish back.",
+                ["desired"],
+                ["device"],
+            ),
+            "deviceReported": _channel(
+                device.reported,
+                "Where the device stands with its wish, and which model answers. Retained, and "
+                "published at each change.",
+                ["reported"],
+                ["device"],
+            ),
+            "deviceCommands": _channel(
+                device.command("{verb}"),
+                "Orders, obeyed once, in time, or refused with a reply. Never retain one.",
+                ["command"],
+                ["device", "verb"],
+            ),
         },
         "operations": {
-            "takeQuestion": _operation("receive", "deviceAsk", reply=True),
-            "takeGroupQuestion": _operation("receive", "groupAsk", reply=True),
+            "takeQuestion": _operation("receive", "deviceAsk", reply="answer"),
+            "takeGroupQuestion": _operation("receive", "groupAsk", reply="answer"),
             "answerPlainly": _operation("send", "deviceAnswers"),
             "storeContext": _operation("receive", "deviceContexts", retain=True),
             "tellStatus": _operation("send", "deviceStatus", retain=True),
+            "followWish": _operation("receive", "deviceDesired", retain=True),
+            "reportModel": _operation("send", "deviceReported", retain=True),
+            "obeyCommand": _operation("receive", "deviceCommands", reply="commandReply"),
         },
         "components": {
             "parameters": {
                 "device": _parameter("Id of a device"),
                 "group": _parameter("Id of a group"),
                 "contextId": _parameter("Id of a stored text"),
+                "verb": {"description": "What to do.", "enum": [str(verb) for verb in Verb]},
             },
             "correlationIds": {
                 "correlation": {
@@ -107,8 +109,8 @@ def build_document() -> dict[str, Any]:
                     "location": "$message.header#/correlationData",
                 }
             },
-            "messages": _messages(),
-            "schemas": _schemas(),
+            "messages": messages(),
+            "schemas": schemas(),
         },
     }
 
@@ -133,10 +135,11 @@ def _info() -> dict[str, Any]:
         "title": "EdgeQA",
         "version": f"{SCHEMA}.0.0",
         "description": (
-            "Questions and answers over MQTT, from the point of view of an agent. Everything is "
-            "published and subscribed at QoS 1. JSON is UTF-8; readers ignore fields that they do "
-            "not know; every message says its `schema`. Offsets are Unicode code points, end "
-            "exclusive. MQTT 3.1.1 clients ask without properties and read the answers topic."
+            "Questions and answers over MQTT, and the models that give them, from the point of "
+            "view of an agent. Everything is published and subscribed at QoS 1. JSON is UTF-8; "
+            "readers ignore fields that they do not know; every message says its `schema`. Offsets "
+            "are Unicode code points, end exclusive. MQTT 3.1.1 clients ask without properties and "
+            "read the answers topic."
         ),
         "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
     }
@@ -158,77 +161,27 @@ def _channel(
 
 
 def _operation(
-    action: str, channel: str, *, reply: bool = False, retain: bool = False
+    action: str, channel: str, *, reply: str | None = None, retain: bool = False
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "action": action,
         "channel": {"$ref": f"#/channels/{channel}"},
         "bindings": {"mqtt": {"qos": 1, "retain": retain, "bindingVersion": _BINDING_VERSION}},
     }
-    if reply:
+    if reply is not None:
         operation["reply"] = {
             "address": {
                 "description": "MQTT 5 Response Topic.",
                 "location": "$message.header#/responseTopic",
             },
             "channel": {"$ref": "#/channels/reply"},
+            "messages": [{"$ref": f"#/channels/reply/messages/{reply}"}],
         }
     return operation
 
 
 def _parameter(what: str) -> dict[str, Any]:
     return {"description": f"{what}: `{NAME_PATTERN}`."}
-
-
-def _messages() -> dict[str, Any]:
-    correlation = {"$ref": "#/components/correlationIds/correlation"}
-    return {
-        "ask": {
-            "summary": "A question, or a batch of them.",
-            "headers": _MQTT_PROPERTIES,
-            "correlationId": correlation,
-            "payload": {"$ref": "#/components/schemas/Ask"},
-            "examples": _examples(ASKS),
-        },
-        "answer": {
-            "summary": "The reply: answers, or why there are none.",
-            "headers": {
-                "type": "object",
-                "properties": {"correlationData": _CORRELATION},
-            },
-            "correlationId": correlation,
-            "payload": {"$ref": "#/components/schemas/Answer"},
-            "examples": _examples(ANSWERS),
-        },
-        "context": {
-            "summary": "A stored text.",
-            "contentType": "text/plain",
-            "payload": {"type": "string", "description": "UTF-8; empty deletes."},
-        },
-        "status": {
-            "summary": "Presence.",
-            "payload": {"$ref": "#/components/schemas/Status"},
-            "examples": _examples(STATUSES),
-        },
-    }
-
-
-def _examples(examples: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"name": name, "payload": payload} for name, payload in examples.items()]
-
-
-def _schemas() -> dict[str, Any]:
-    _, schema = models_json_schema(
-        [(Ask, "validation"), (Answer, "serialization"), (Status, "serialization")],
-        ref_template="#/components/schemas/{model}",
-    )
-    schemas: dict[str, Any] = schema["$defs"]
-    schemas["Fault"]["x-error-codes"] = [
-        {"code": c.slug, "meaning": c.meaning, "action": c.action, "retry": c.retry}
-        for c in CODES
-        if c.where is Where.ANSWER
-    ]
-    return schemas
 
 
 if __name__ == "__main__":

@@ -83,3 +83,122 @@ STATUSES: dict[str, dict[str, Any]] = {
     },
     "offline": {"schema": 1, "status": "offline", "device": "pi5", "reason": "lost"},
 }
+
+_NEW = {
+    "name": "minilm-l3-distil-squad",
+    "version": "0.1.0",
+    "digest": "sha256:4f0f5e3d9c1b7a2e8d6c5b4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706",
+}
+_WISH = "5b0c1d9e2f3a48576c8d9eafb0c1d2e3"
+_CHECKS = {
+    "questions": 12,
+    "exact_match": 100.0,
+    "f1": 100.0,
+    "p50_ms": 19.8,
+    "p95_ms": 31.2,
+    "memory_bytes": 130_023_424,
+    "load_ms": 1480.0,
+}
+_REPORT = {
+    "schema": 1,
+    "device": "pi5",
+    "boot_id": "0b2f7a1e",
+    "time_ms": 1_795_000_000_000,
+    "name": "minilm-l3-distil-squad",
+    "version": "0.1.0",
+    "wish": _WISH,
+    "active": _MODEL,
+}
+
+WISHES: dict[str, dict[str, Any]] = {
+    "wish": {"schema": 1, "id": _WISH, "name": "minilm-l3-distil-squad", "version": "0.1.0"},
+    "carefulWish": {
+        "schema": 1,
+        "id": _WISH,
+        **_NEW,
+        "rollout": "2026-11-small-models",
+        "gates": {"min_f1": 90.0, "max_p95_ms": 250.0, "max_memory_mb": 512.0},
+        "shadow": {
+            "fraction": 0.2,
+            "questions": 200,
+            "min_agreement": 0.8,
+            "max_latency_ratio": 1.0,
+            "timeout_s": 3600.0,
+        },
+    },
+}
+
+REPORTS: dict[str, dict[str, Any]] = {
+    "fetching": {**_REPORT, "state": "fetching", "progress": 42},
+    "waiting": {
+        **_REPORT,
+        "state": "fetching",
+        "progress": 42,
+        "reason": {"code": "repository_unreachable", "message": "models.example: no route"},
+    },
+    "shadow": {
+        **_REPORT,
+        "state": "testing",
+        "digest": _NEW["digest"],
+        "checks": _CHECKS,
+        "shadow": {
+            "questions": 120,
+            "wanted": 200,
+            "exact_agreement": 0.85,
+            "f1_agreement": 0.91,
+            "latency_ratio": 0.55,
+        },
+    },
+    "active": {
+        **_REPORT,
+        "state": "active",
+        "digest": _NEW["digest"],
+        "active": _NEW,
+        "previous": _MODEL,
+        "checks": _CHECKS,
+    },
+    "failed": {
+        **_REPORT,
+        "state": "failed",
+        "digest": _NEW["digest"],
+        "reason": {"code": "gate_latency", "message": "p95 312.0 ms, the wish allows 250.0"},
+    },
+}
+
+COMMANDS: dict[str, dict[str, Any]] = {
+    "command": {
+        "schema": 1,
+        "id": "c1",
+        "number": 1_795_000_000_000,
+        "expires_ms": 1_795_000_060_000,
+    },
+}
+
+_REPLY = {
+    "schema": 1,
+    "status": "ok",
+    "device": "pi5",
+    "boot_id": "0b2f7a1e",
+    "id": "c1",
+    "number": 1_795_000_000_000,
+    "active": _MODEL,
+}
+
+COMMAND_REPLIES: dict[str, dict[str, Any]] = {
+    "rollback": {**_REPLY, "verb": "rollback"},
+    "packages": {
+        **_REPLY,
+        "verb": "packages",
+        "packages": [
+            {"model": _MODEL, "role": "active", "embedded": True, "bytes": 24_117_248},
+            {"model": _NEW, "role": "previous", "embedded": False, "bytes": 18_874_368},
+        ],
+    },
+    "prune": {**_REPLY, "verb": "prune", "freed_bytes": 18_874_368},
+    "refusal": {
+        **_REPLY,
+        "status": "error",
+        "verb": "rollback",
+        "error": {"code": "nothing_to_roll_back", "message": "there is no previous model"},
+    },
+}

@@ -372,7 +372,8 @@ def test_a_package_is_named(text: str, wanted: Wanted) -> None:
     ["", " ", "@", "-", "new", "new@", "@1.0.0", "-1.0.0", "new@1.0", "new@1.0.0.0",
      "new@1.0.0-rc1", "new@v1.0.0", "new@1.0.0\n", "new\n@1.0.0", "ne w@1.0.0", " new@1.0.0",
      "new@1.0.0 ", "new@@1.0.0", "a@1.0.0@2.0.0", "..@1.0.0", "n\0w@1.0.0", "ｎew@1.0.0",
-     "new@١.٠.٠", "n" * 65 + "@1.0.0", "n" * 100_000, "new@1.0.0;rm -rf", "#@1.0.0", "+@1.0.0", "$(id)@1.0.0"],
+     "new@١.٠.٠", "n" * 65 + "@1.0.0", "n" * 100_000, "new@1.0.0;rm -rf", "#@1.0.0", "+@1.0.0",
+     "$(id)@1.0.0"],
 )  # fmt: skip
 def test_what_names_no_package_is_refused_in_one_short_line(text: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -160,12 +160,13 @@ class FakeDevice:
         self.link.acknowledge(delivery)
         wish = parse_payload(Desired, delivery.payload) if delivery.payload else None
         with self._changed:
-            self._dropped = True
-            self._changed.notify_all()
-            if wish is not None and all(wish.id != one.id for one in self.wishes):
+            if wish is not None:
+                if any(wish.id == one.id for one in self.wishes):
+                    return
                 self.wishes.append(wish)
                 self._next = wish
-                self._changed.notify_all()
+            self._dropped = True
+            self._changed.notify_all()
 
     def _follow_all(self) -> None:
         while True:

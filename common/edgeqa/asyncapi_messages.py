@@ -1,0 +1,131 @@
+"""The messages of the AsyncAPI document, with their schemas and examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from edgeqa.codes import CODES
+from edgeqa.contract_examples import (
+    ANSWERS,
+    ASKS,
+    COMMAND_REPLIES,
+    COMMANDS,
+    REPORTS,
+    STATUSES,
+    WISHES,
+)
+from edgeqa.error_code import Where
+from edgeqa.messages import Answer, Ask, Status
+from edgeqa.model_messages import Command, CommandReply, Desired, Reported
+
+_CORRELATION = {
+    "type": "string",
+    "description": "Any bytes; they come back with the answer, and make a repeat harmless.",
+}
+_MQTT_PROPERTIES = {
+    "type": "object",
+    "description": "MQTT 5 properties of the PUBLISH packet.",
+    "properties": {
+        "responseTopic": {
+            "type": "string",
+            "description": "Where to answer. Without it the answer goes to the answers topic of "
+            "the device. No wildcards; inside `edgeqa/` it must end in `/answers`.",
+        },
+        "correlationData": _CORRELATION,
+        "messageExpiryInterval": {
+            "type": "integer",
+            "description": "Seconds after which nobody wants the answer any more.",
+        },
+    },
+}
+_REPLY_PROPERTIES = {"type": "object", "properties": {"correlationData": _CORRELATION}}
+
+
+def messages() -> dict[str, Any]:
+    """The messages by name."""
+    correlation = {"$ref": "#/components/correlationIds/correlation"}
+    return {
+        "ask": {
+            "summary": "A question, or a batch of them.",
+            "headers": _MQTT_PROPERTIES,
+            "correlationId": correlation,
+            "payload": {"$ref": "#/components/schemas/Ask"},
+            "examples": _examples(ASKS),
+        },
+        "answer": {
+            "summary": "The reply: answers, or why there are none.",
+            "headers": _REPLY_PROPERTIES,
+            "correlationId": correlation,
+            "payload": {"$ref": "#/components/schemas/Answer"},
+            "examples": _examples(ANSWERS),
+        },
+        "context": {
+            "summary": "A stored text.",
+            "contentType": "text/plain",
+            "payload": {"type": "string", "description": "UTF-8; empty deletes."},
+        },
+        "status": {
+            "summary": "Presence.",
+            "payload": {"$ref": "#/components/schemas/Status"},
+            "examples": _examples(STATUSES),
+        },
+        "desired": {
+            "summary": "The wish for a model.",
+            "payload": {"$ref": "#/components/schemas/Desired"},
+            "examples": _examples(WISHES),
+        },
+        "reported": {
+            "summary": "Where a device stands with a wish, and which model answers.",
+            "payload": {"$ref": "#/components/schemas/Reported"},
+            "examples": _examples(REPORTS),
+        },
+        "command": {
+            "summary": "An order; its verb stands in the topic.",
+            "headers": _MQTT_PROPERTIES,
+            "correlationId": correlation,
+            "payload": {"$ref": "#/components/schemas/Command"},
+            "examples": _examples(COMMANDS),
+        },
+        "commandReply": {
+            "summary": "What came of a command.",
+            "headers": _REPLY_PROPERTIES,
+            "correlationId": correlation,
+            "payload": {"$ref": "#/components/schemas/CommandReply"},
+            "examples": _examples(COMMAND_REPLIES),
+        },
+    }
+
+
+def _examples(examples: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"name": name, "payload": payload} for name, payload in examples.items()]
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas of their payloads, and of what these hold."""
+    _, schema = models_json_schema(
+        [
+            (Ask, "validation"),
+            (Answer, "serialization"),
+            (Status, "serialization"),
+            (Desired, "validation"),
+            (Reported, "serialization"),
+            (Command, "validation"),
+            (CommandReply, "serialization"),
+        ],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas: dict[str, Any] = schema["$defs"]
+    schemas["Fault"]["x-error-codes"] = [
+        {
+            "code": c.slug,
+            "where": str(c.where),
+            "meaning": c.meaning,
+            "action": c.action,
+            "retry": c.retry,
+        }
+        for c in CODES
+        if c.where in {Where.ANSWER, Where.SWAP}
+    ]
+    return schemas
