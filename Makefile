@@ -7,6 +7,7 @@
 #   make format        format the code
 #   make docs          regenerate docs/asyncapi.yaml and docs/errors.md
 #   make bench         the benchmarks of docs/benchmarks.md
+#   make soak          model swaps under load; half an hour (docs/benchmarks.md)
 #   make lock          resolve constraints.txt anew
 #
 # pip's own settings apply. Where its index has CUDA builds of torch, name one with CPU builds in
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow check format docs bench lock clean agent dev mosquitto
+.PHONY: demo test test-slow check format docs bench soak lock clean agent dev mosquitto
 
 demo: agent mosquitto
 	$(BIN)/edgeqa demo $(if $(ONCE),--once)
@@ -45,6 +46,9 @@ docs: dev
 
 bench: dev mosquitto
 	$(BIN)/python benchmarks/serving.py $(ARGS)
+
+soak: dev mosquitto
+	$(BIN)/python benchmarks/swaps.py $(ARGS)
 
 lock: dev
 	$(PIP) install --quiet uv
