@@ -39,5 +39,9 @@ class RollbackSettings(ClientSettings):
     """The same with more patience: a device loads and tests the previous model first."""
 
     timeout_s: float = Field(
-        default=60.0, gt=0, le=MAX_TIMEOUT_S, description="How long to wait for the reply, seconds."
+        # A device gives a model 60 s to load unless it is told otherwise, and then tests it.
+        default=120.0,
+        gt=0,
+        le=MAX_TIMEOUT_S,
+        description="How long to wait for the reply, seconds.",
     )

@@ -192,7 +192,7 @@ def exit_code_of(slug: str) -> ExitCode:
 
 
 def exit_code_of_swap(slug: str) -> ExitCode:
-    """How a command ends whose wish for a model failed for this reason, of any table."""
+    """How a command ends whose wish, or order, a device refused for this reason, of any table."""
     if any(code.retry for code in CODES if code.slug == slug):
         return ExitCode.UNREACHABLE
     if slug in _NOT_GOOD_ENOUGH or slug.startswith(("gate_", "shadow_")):

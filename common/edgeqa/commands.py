@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from edgeqa.codes import exit_code_of
+from edgeqa.codes import exit_code_of_swap
 from edgeqa.errors import AnswerError, ExitCode, PayloadError
 from edgeqa.model_messages import Command, CommandReply, Verb
 from edgeqa.packets import Outgoing
@@ -85,4 +85,4 @@ def read_reply(payload: bytes, target: str) -> CommandReply | AnswerError:
     if reply.error is None:
         return AnswerError(f"{target} refused without a reason", exit_code=ExitCode.REFUSED)
     code = reply.error.code
-    return AnswerError(reply.error.message, code=code, exit_code=exit_code_of(code))
+    return AnswerError(reply.error.message, code=code, exit_code=exit_code_of_swap(code))

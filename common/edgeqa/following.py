@@ -104,7 +104,7 @@ class Following(Iterator[Reported]):
     """The reports on one wish. Iterate in one thread; use it in a `with` block or to its end.
 
     Args:
-        on_presence: called, by whoever iterates, with the device's presence and its changes.
+        on_presence: called, by whoever iterates, when the device comes or goes, and first of all.
 
     Attributes:
         course: what has come so far, and why it ended.
@@ -202,11 +202,17 @@ class Following(Iterator[Reported]):
             self._changed.notify_all()
 
     def _note_presence(self, payload: bytes) -> None:
-        presence = _parse(Status, payload)
-        if presence is not None and presence != self._presence:
-            self._presence = presence
-            if self._on_presence is not None:
-                self._on_presence(presence)
+        presence, before = _parse(Status, payload), self._presence
+        if presence is None:
+            return
+        self._presence = presence
+        # It is published anew with each change of the model, too.
+        news = before is None or (before.status, before.boot_id) != (
+            presence.status,
+            presence.boot_id,
+        )
+        if news and self._on_presence is not None:
+            self._on_presence(presence)
 
     def _timeout(self) -> AnswerTimeoutError:
         last = self.course.last

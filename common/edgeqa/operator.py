@@ -178,7 +178,7 @@ class Operator:
             device: whose reports.
             wish_id: of the wish, made or yet to be made.
             timeout_s: from now to the end; a device that is offline may come within it.
-            on_presence: called, while iterating, with the device's presence and its changes.
+            on_presence: called, while iterating, when the device comes or goes, and first of all.
 
         Raises:
             PayloadError: the device's name is none, or the timeout no time.

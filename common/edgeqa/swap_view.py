@@ -92,21 +92,23 @@ class SwapView:
             self._shown = step
             state = str(report.state).replace("_", " ")
             line = f"{state:<11} {self._details(report)}"
-            self._line(line, _STYLES.get(report.state, ""))
+            self._line(line.rstrip(), _STYLES.get(report.state, ""))
 
     def _details(self, report: Reported) -> str:
         parts = []
+        left = report.state in {ModelState.FAILED, ModelState.ROLLED_BACK}
         if report.state is ModelState.ACTIVE:
             parts.append(self._change(report))
         elif report.state is ModelState.FETCHING:
             parts.append(f"{report.name} {report.version}")
         if report.reason is not None:
-            parts.append(fault_in_words(report.reason))
+            # The command ends with the whole reason.
+            parts.append(report.reason.code if left else fault_in_words(report.reason))
         if report.shadow is not None:
             parts.append(_shadow_in_words(report.shadow))
         elif report.checks is not None:
             parts.append(_checks_in_words(report.checks))
-        if report.state in {ModelState.FAILED, ModelState.ROLLED_BACK} and report.active:
+        if left and report.active is not None:
             parts.append(f"{model_in_words(report.active)} answers")
         return "; ".join(parts)
 

@@ -148,7 +148,7 @@ def test_the_exit_code_tells_the_outcome(
     assert done.code == code
     assert words in done.err
     assert len(done.err.splitlines()) == 1
-    assert "old 1.0.0 (sha256:000000000000) answers" in done.out
+    assert done.out.endswith("; old 1.0.0 (sha256:000000000000) answers")
 
 
 def test_an_ending_without_a_reason(run: Run, broker: Broker) -> None:
@@ -306,6 +306,18 @@ def test_rollback_prune_and_packages(run: Run, broker: Broker) -> None:
         assert run("rollback", "pi5").out == "pi5 is back on old 1.0.0 (sha256:000000000000)"
         device.previous = OLD
         assert json.loads(run("rollback", "pi5", "--json").out)["verb"] == "rollback"
+
+
+@pytest.mark.parametrize(
+    ("slug", "code"), [("model_start_timeout", 5), ("superseded", 5), ("busy", 4), ("gate_f", 6)]
+)
+def test_a_refused_command_ends_with_its_code(
+    run: Run, broker: Broker, slug: str, code: int
+) -> None:
+    with FakeDevice(broker.address(), refusals={"rollback": slug}):
+        done = run("rollback", "pi5")
+    assert done.code == code
+    assert done.err == f"edgeqa: not this time [{slug}]\n"
 
 
 def test_a_command_that_is_not_answered_ends_with_4(run: Run, broker: Broker) -> None:

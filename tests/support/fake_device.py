@@ -107,8 +107,8 @@ class FakeDevice:
                 Subscription(self.topics.all_commands, self._on_command),
             ],
             log=structlog.get_logger(),
-            birth=lambda: self._presence("online"),
-            will=self._presence("offline", "lost"),
+            birth=lambda: self.presence("online"),
+            will=self.presence("offline", "lost"),
         )
         self.link.start()
         self._follower = threading.Thread(target=self._follow_all, name="fake-device")
@@ -120,7 +120,7 @@ class FakeDevice:
             self._running = False
             self._changed.notify_all()
         self._follower.join()
-        self.link.stop(self._presence("offline", "stopped"))
+        self.link.stop(self.presence("offline", "stopped"))
 
     def go_on(self) -> None:
         """Let the script go beyond one step that is None."""
@@ -151,8 +151,9 @@ class FakeDevice:
         """Publish whatever, where reports are expected."""
         self.link.publish(Outgoing(self.topics.reported, payload, retain=True))
 
-    def _presence(self, status: str, reason: str | None = None) -> Outgoing:
-        fields = {"status": status, "device": self.device, "reason": reason}
+    def presence(self, status: str, reason: str | None = None, **more: Any) -> Outgoing:
+        """Birth, farewell or will."""
+        fields = {"status": status, "device": self.device, "reason": reason} | more
         payload = Status.model_validate(fields | {"boot_id": self.boot_id}).to_json()
         return Outgoing(self.topics.status, payload, retain=True)
 
