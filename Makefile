@@ -7,7 +7,7 @@
 #   make format        format the code
 #   make docs          regenerate docs/asyncapi.yaml and docs/errors.md
 #   make bench         the benchmarks of docs/benchmarks.md
-#   make soak          model swaps under load; half an hour (docs/benchmarks.md)
+#   make soak          model swaps under load, and the memory after hundreds of them
 #   make lock          resolve constraints.txt anew
 #
 # pip's own settings apply. Where its index has CUDA builds of torch, name one with CPU builds in
