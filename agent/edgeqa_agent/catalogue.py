@@ -185,8 +185,11 @@ class _Updater(Updater):
         return bool(self._trusted_set.root.consistent_snapshot)
 
     def _persist_file(self, filename: str, data: bytes) -> None:
-        # tuf does not sync. An empty file after a power cut would let an old repository in again.
-        write_atomic(Path(filename), data)
+        # tuf does not sync: an empty file after a power cut would let an old repository in again.
+        # And it writes the root whenever it starts, the same or not: flash wears by that.
+        path = Path(filename)
+        if not (path.is_file() and path.read_bytes() == data):
+            write_atomic(path, data)
 
 
 class _Fetcher(FetcherInterface):

@@ -72,12 +72,18 @@ class Origin(Protocol):
             OriginError: from the generator.
         """
 
+    def leave(self) -> None:
+        """Make reads that are under way in other threads end, as far as that can be."""
+
 
 class FolderOrigin:
     """A local folder, such as a stick. It is not trusted either: pipes and devices are no files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def leave(self) -> None:
+        """See `Origin.leave`: reads of a disk end by themselves."""
 
     def open(
         self, path: str, *, offset: int, most: int, fresh: bool

@@ -1,8 +1,8 @@
 """Reads from an origin in a thread, so that whoever waits for the bytes can leave at any time.
 
 A name that is looked up, a handshake, a read from a stalled socket: none of them can be interrupted
-where it happens. Here the waiting side looks up several times a second; what it leaves behind ends
-by the origin's own timeout.
+where it happens. Here the waiting side looks up several times a second; what it leaves behind is
+made to end by the origin, or ends by the origin's timeout.
 """
 
 from __future__ import annotations
@@ -30,18 +30,26 @@ class Pump:
 
     Args:
         items: makes what is read; called, iterated and closed in the pump's thread.
+        leave: called on exit if reading is still under way.
         stop: makes `take` raise.
         timeout_s: longest wait for one item.
     """
 
     def __init__(
-        self, items: Callable[[], Items], *, stop: threading.Event, timeout_s: float
+        self,
+        items: Callable[[], Items],
+        *,
+        leave: Callable[[], None],
+        stop: threading.Event,
+        timeout_s: float,
     ) -> None:
         self._items = items
+        self._leave = leave
         self._stop = stop
         self._timeout_s = timeout_s
         self._queue: queue.Queue[Head | bytes | Exception | None] = queue.Queue(_AHEAD)
         self._left = threading.Event()
+        self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._run, name="fetch-reader", daemon=True).start()
@@ -54,6 +62,8 @@ class Pump:
         trace: TracebackType | None,
     ) -> None:
         self._left.set()
+        if not self._ended.is_set():
+            self._leave()
 
     def take(self) -> Head | bytes | None:
         """The next item; None at the end.
@@ -83,6 +93,7 @@ class Pump:
             for item in items:
                 if not self._offer(item):
                     return
+            self._ended.set()
             self._offer(None)
         except Exception as error:  # noqa: BLE001  a thread's edge; `take` raises it
             self._offer(error)

@@ -153,6 +153,7 @@ class Transfer:
         """What the origin says the file's length is, and bytes from `offset` on."""
         with Pump(
             lambda: self._origin.open(path, offset=offset, most=most, fresh=fresh),
+            leave=self._origin.leave,
             stop=self._stop,
             timeout_s=self._limits.timeout_s,
         ) as pump:

@@ -6,13 +6,18 @@ file is there already. Proxies are those of the environment.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Generator
+import socket
+import threading
+import weakref
+from collections.abc import Callable, Generator
 from importlib.metadata import version
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -42,6 +47,20 @@ class WebOrigin:
         self._timeout = urllib3.Timeout(connect=timeout_s * _CONNECT_PART, read=timeout_s)
         self._agent = f"edgeqa-agent/{version('edgeqa')}"
         self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def leave(self) -> None:
+        """See `Origin.leave`.
+
+        A server can keep a reader busy for ever inside the HTTP library, by interim answers or by
+        trailers without end; only losing its connection ends that.
+        """
+        with self._lock:
+            for one in list(self._sockets):
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(one, socket.SHUT_RDWR)  # past TLS, which would wait
+            self._sockets.clear()
 
     def open(
         self, path: str, *, offset: int, most: int, fresh: bool
@@ -97,14 +116,45 @@ class WebOrigin:
         proxies = {} if proxy_bypass(parts.hostname or "") else getproxies()
         proxy = proxies.get(parts.scheme) or proxies.get("all")
         if proxy not in self._pools:
-            if proxy is None:
-                self._pools[proxy] = urllib3.PoolManager()
-            else:
-                where = parse_url(proxy if "://" in proxy else f"http://{proxy}")
-                login = make_headers(proxy_basic_auth=unquote(where.auth)) if where.auth else None
-                plain = where._replace(auth=None).url
-                self._pools[proxy] = urllib3.ProxyManager(plain, proxy_headers=login)
+            pool = urllib3.PoolManager() if proxy is None else _through(proxy)
+            pool.pool_classes_by_scheme = _pool_classes(self._opened)
+            self._pools[proxy] = pool
         return self._pools[proxy]
+
+    def _opened(self, connection: HTTPConnection) -> None:
+        with self._lock:
+            if connection.sock is not None:
+                self._sockets.add(connection.sock)
+
+
+def _through(proxy: str) -> urllib3.PoolManager:
+    where = parse_url(proxy if "://" in proxy else f"http://{proxy}")
+    login = make_headers(proxy_basic_auth=unquote(where.auth)) if where.auth else None
+    return urllib3.ProxyManager(where._replace(auth=None).url, proxy_headers=login)
+
+
+def _pool_classes(
+    opened: Callable[[HTTPConnection], None],
+) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """urllib3's connections, which tell when they are made."""
+
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            opened(self)
+
+    class Secured(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            opened(self)
+
+    class PlainPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecuredPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = Secured
+
+    return {"http": PlainPool, "https": SecuredPool}
 
 
 def _head(response: urllib3.BaseHTTPResponse, offset: int) -> Head:

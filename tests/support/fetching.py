@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 from structlog.testing import LogCapture
 
@@ -97,13 +98,11 @@ class Fetcher:
 
     def refused(self, url: str, wanted: Wanted = TINY) -> str:
         """Fetch a package; gives the code of the error with which it must fail."""
-        try:
+        with pytest.raises(FetchError) as caught:
             self.fetch(url, wanted)
-        except FetchError as error:
-            assert "\n" not in str(error)
-            self.error = error
-            return error.code
-        raise AssertionError("the fetch succeeded")
+        self.error = caught.value
+        assert "\n" not in str(self.error)
+        return self.error.code
 
     def events(self, name: str) -> list[Any]:
         """What was logged under a name."""

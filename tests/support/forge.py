@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support.repository import Repository
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from edgeqa.targets import target_path
 from edgeqa_models.repository.environment import Passphrase
 from edgeqa_models.repository.keys import KeyFolder
+from support.repository import Repository
 
 
 def forge_targets(repository: Repository, change: Callable[[Targets], None]) -> None:

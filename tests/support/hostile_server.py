@@ -33,6 +33,7 @@ class Fault:
         body: instead of the file's bytes.
         cut_at: close the connection after so many bytes of the body.
         silent: answer nothing at all for so many seconds.
+        raw: instead of an HTTP answer; `again` follows it for ever.
         no_range: ignore ranges, as some servers do.
         endless: send no length, and go on for ever after the body.
         chunk: bytes per write, with `every` seconds between them.
@@ -45,6 +46,8 @@ class Fault:
     body: bytes | None = None
     cut_at: int | None = None
     silent: float = 0.0
+    raw: bytes | None = None
+    again: bytes = b""
     no_range: bool = False
     endless: bool = False
     chunk: int = 0
@@ -60,7 +63,7 @@ class HostileServer:
         self.asked: list[Asked] = []
         self.faults: list[Fault] = []
         self.stopped = threading.Event()
-        self.on_write: Callable[[str], None] = lambda path: None
+        self.on_write: Callable[[str], None] = lambda _: None
 
     def fault_of(self, path: str) -> Fault | None:
         for fault in self.faults:
@@ -116,6 +119,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._note(0, 0)
             self.hostile.stopped.wait(fault.silent)
             self.close_connection = True
+            return
+        if fault.raw is not None:
+            self._note(0, 0)
+            self.close_connection = True
+            self.wfile.write(fault.raw)
+            while fault.again and not self.hostile.stopped.is_set():
+                self.wfile.write(fault.again)
             return
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         offset = int(asked[1]) if asked else 0
