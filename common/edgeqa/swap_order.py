@@ -41,8 +41,13 @@ class SwapOrder:
         """
         wish = self._wish(operator, new_wish_id(), timeout_s)
         if not self.as_json:
-            presence = presence_in_words(_presence(operator, self.device))
-            line = f"{self.device} shall run {wish.name} {wish.version}; {presence}"
+            presence = _presence(operator, self.device)
+            offline = presence is not None and presence.status == "offline"
+            when = " and follows the wish when it is back" if offline else ""
+            line = (
+                f"{self.device} shall run {wish.name} {wish.version}; "
+                f"{presence_in_words(presence)}{when}"
+            )
             sys.stdout.write(clean(line) + "\n")
 
     def follow(self, operator: Operator, *, timeout_s: float, wait_s: float) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from edgeqa.model_messages import Desired, Gates, Reported, Shadow, Verb
 from edgeqa.operator import Operator, new_wish_id
 from edgeqa.packets import Outgoing
 
+PAGE = (Path(__file__).parents[2] / "docs" / "swapping.md").read_text(encoding="utf-8")
 GARBAGE = [b"", b"\xff\xfe", b"{", b"[]", b"null", b'{"schema":2}', b'{"schema":1}', b"x" * 5000]
 
 REFUSAL = (
@@ -272,6 +276,36 @@ def test_a_broker_that_does_not_let_us_wish(start_broker: Any, tmp_path: Any) ->
         operator.wish("other", "new", "1.0.0")
 
 
+def test_the_rights_on_the_page_are_enough(start_broker: Any, tmp_path: Path) -> None:
+    table = re.findall(r"^\| (operator|device `pi5`) \|(.*?)\|(.*?)\|$", PAGE, re.MULTILINE)
+    assert len(table) == 2
+    lines = []
+    for (_, writes, reads), user in zip(table, ("operator", "pi5"), strict=True):
+        lines.append(f"user {user}")
+        for access, cell in (("write", writes), ("read", reads)):
+            topics = re.findall(r"`…(.*?)`", cell)
+            lines += [f"topic {access} edgeqa/v1{topic}" for topic in topics]
+    lines.append("topic write edgeqa/v1/devices/pi5/status")
+    acl, words = tmp_path / "acl", {"operator": "one", "pi5": "two"}
+    acl.write_text("\n".join(lines) + "\n")
+    acl.chmod(0o600)
+    broker: Broker = start_broker(users=words, extra=(f"acl_file {acl}",))
+    settings = {}
+    for user, word in words.items():
+        (tmp_path / user).write_text(word)
+        settings[user] = {"broker_username": user, "broker_password_file": tmp_path / user}
+    with (
+        FakeDevice(broker.address(**settings["pi5"])),
+        Operator(broker=broker.address_settings(**settings["operator"])) as operator,
+    ):
+        wish_id = new_wish_id()
+        following = operator.follow("pi5", wish_id, 30)
+        operator.wish("pi5", "new", "2.0.0", wish_id=wish_id)
+        assert [str(one.state) for one in following][-1] == "active"
+        assert operator.status("pi5").status == "online"
+        assert operator.command("pi5", "ping").status == "ok"
+
+
 def test_a_command_carries_what_makes_it_safe(broker: Broker) -> None:
     with FakeDevice(broker.address()) as device, Operator(broker=broker.url) as operator:
         before_ms = int(time.time() * 1000)
@@ -463,3 +497,29 @@ def test_a_wish_published_by_anyone_is_understood(broker: Broker) -> None:
 
 def test_it_is_a_public_name() -> None:
     assert edgeqa.Operator is Operator
+
+
+def test_the_program_of_the_page_runs(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
+    [program] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    with FakeDevice(broker.address()):
+        exec(program.replace("mqtt://localhost:1883", broker.url), {})  # noqa: S102  our own page
+    shown = capsys.readouterr().out
+    assert "active None None\nEnding.FINAL\nname='site-reader'" in shown
+    assert "back on name='old'" in shown
+
+
+def test_the_shell_commands_of_the_page_run(broker: Broker) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    with FakeDevice(broker.address()) as device:
+        shown = []
+        for block in blocks:
+            code = block.replace("-h $BROKER", f"-h 127.0.0.1 -p {broker.port}")
+            done = subprocess.run(
+                ["sh", "-e", "-c", code], capture_output=True, text=True, timeout=60, check=True
+            )
+            shown.append(done.stdout)
+            device.wait_for_wishes(1)
+        assert device.wishes[0].id == "wish-17"
+    assert Reported.model_validate_json(shown[1]).wish == "wish-17"
+    assert json.loads(shown[2])["verb"] == "packages"

@@ -76,6 +76,8 @@ def test_a_wish_is_left_with_the_broker(run: Run, broker: Broker) -> None:
         assert wish == json.loads(device.wishes[1].to_json())
         assert wish["version"] == "2.0.1"
         assert run("swap", "pi5", "new@2.0.2").out.endswith("; it is online")
+    done = run("swap", "pi5", "new@2.0.3")
+    assert done.out.endswith("it is offline (stopped) and follows the wish when it is back")
 
 
 def test_gates_shadow_and_digest_are_in_the_wish(run: Run, broker: Broker) -> None:
