@@ -58,7 +58,7 @@ class Shelf:
         """Move a verified download to its place; only removed if its package is here.
 
         Raises:
-            StoreError: it cannot be moved; it is still there.
+            StoreError: it cannot be moved, and is still there; or not be made durable there.
         """
         here = self.take(package.ref)
         with self.lock, storing(f"{package.path} cannot be moved to its place"):
@@ -68,6 +68,7 @@ class Shelf:
                 files = {MANIFEST_FILE, *package.manifest.files}
                 here = replace(package, path=self._disk.adopt(package.path, package.ref, files))
                 self.inventory.add(Entry.of(here))
+                self._disk.settle()
         self.tidy()
         return here
 
@@ -91,13 +92,11 @@ class Shelf:
             used = sum(downloads.values()) + self.inventory.stored_bytes()
             for path, size in downloads.items():
                 if path != fetching and used - freed > quota_bytes:
-                    self._disk.throw(path)
-                    freed += size
+                    freed += size if self._disk.throw(path) else 0
             for entry in self.inventory.removable(state, held):
                 if used - freed > quota_bytes:
-                    self._disk.throw(entry.path)
+                    freed += entry.bytes if self._disk.throw(entry.path) else 0
                     self.inventory.drop(entry)
-                    freed += entry.bytes
         return freed
 
     def tidy(self) -> None:

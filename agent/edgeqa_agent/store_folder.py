@@ -120,15 +120,17 @@ class StoreFolder:
         try:
             return _opened(staged)
         except (ModelLoadError, VerificationError):
-            with storing(f"{staged} cannot be removed"), contextlib.suppress(FileNotFoundError):
+            with storing(f"{staged} cannot be removed"):
                 self.throw(staged)
             raise
 
     def adopt(self, staged: Path, ref: ModelRef, files: Collection[str]) -> Path:
         """Move a verified package to its place; `files` are all that may be in it.
 
+        It is there for good once `settle` has succeeded.
+
         Raises:
-            OSError: not possible; it is still staged, or in its place already.
+            OSError: not possible; it is still staged.
         """
         for path in staged.iterdir():
             if path.name not in files:
@@ -137,22 +139,31 @@ class StoreFolder:
             _sync_file(staged / name)
         sync_folder(staged)
         target = self._place(ref)
-        if target.is_symlink() or target.exists():
-            self.throw(target)
-        staged.rename(target)
-        sync_folder(self._packages)
-        sync_folder(self._staging)
-        return target
+        self.throw(target)  # what is in its way is damaged, or could not be read
+        return staged.rename(target)
 
-    def throw(self, path: Path) -> None:
-        """Move into the trash, durably.
+    def settle(self) -> None:
+        """Make what was adopted durable.
 
         Raises:
             OSError: not possible.
         """
-        path.rename(self._trash / secrets.token_hex(8))
+        sync_folder(self._packages)
+        sync_folder(self._staging)
+
+    def throw(self, path: Path) -> bool:
+        """Move into the trash, durably; whether there was something to move.
+
+        Raises:
+            OSError: not possible.
+        """
+        try:
+            path.rename(self._trash / secrets.token_hex(8))
+        except FileNotFoundError:
+            return False
         sync_folder(path.parent)
         sync_folder(self._trash)
+        return True
 
     def empty_trash(self) -> None:
         """Delete what was thrown away; what cannot be deleted is left for the next start."""
