@@ -7,6 +7,7 @@ file is there already. Proxies are those of the environment.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import re
 import socket
 import threading
@@ -133,17 +134,31 @@ def _through(proxy: str) -> urllib3.PoolManager:
     return urllib3.ProxyManager(where._replace(auth=None).url, proxy_headers=login)
 
 
+class _Answer(http.client.HTTPResponse):
+    """Refuses several lengths at once. urllib3 does too, but leaves the connection open then."""
+
+    def begin(self) -> None:
+        super().begin()
+        stated = ",".join(self.headers.get_all("Content-Length", [])).split(",")
+        if len({one.strip() for one in stated}) > 1:
+            raise http.client.HTTPException("several values of Content-Length")
+
+
 def _pool_classes(
     opened: Callable[[HTTPConnection], None],
 ) -> dict[str, type[urllib3.HTTPConnectionPool]]:
     """urllib3's connections, which tell when they are made."""
 
     class Plain(HTTPConnection):
+        response_class = _Answer
+
         def connect(self) -> None:
             super().connect()
             opened(self)
 
     class Secured(HTTPSConnection):
+        response_class = _Answer
+
         def connect(self) -> None:
             super().connect()
             opened(self)
