@@ -58,23 +58,25 @@ class SwapOrder:
             AnswerTimeoutError: it is not done in `wait_s`.
             EdgeqaError: as `Operator.wish`.
         """
-        wish_id = new_wish_id()
+        wish_id, wished = new_wish_id(), False
         view = _Messages() if self.as_json else SwapView(self.device, Console())
-        with (
-            view,
-            operator.follow(
-                self.device, wish_id, wait_s, on_presence=view.show_presence
-            ) as following,
-        ):
-            self._wish(operator, wish_id, timeout_s)
-            take_back = f"the wish stands; take it back by: edgeqa swap {self.device} --withdraw"
-            try:
+        take_back = f"the wish stands; take it back by: edgeqa swap {self.device} --withdraw"
+        try:
+            with (
+                view,
+                operator.follow(
+                    self.device, wish_id, wait_s, on_presence=view.show_presence
+                ) as following,
+            ):
+                self._wish(operator, wish_id, timeout_s)
+                wished = True
                 self._show(operator, following, view)
-            except AnswerTimeoutError as error:
-                raise AnswerTimeoutError(f"{error}; {take_back}") from error
-            except KeyboardInterrupt:
-                sys.stderr.write(f"\nedgeqa: {take_back}\n")
-                raise
+        except AnswerTimeoutError as error:
+            raise AnswerTimeoutError(f"{error}; {take_back}" if wished else str(error)) from error
+        except KeyboardInterrupt:
+            # Only here, where the view has left the terminal, it is not wiped away.
+            sys.stderr.write(f"\nedgeqa: {take_back}\n" if wished else "")
+            raise
         conclude(following.course, self.device)
 
     def _show(self, operator: Operator, following: Following, view: SwapView | _Messages) -> None:
