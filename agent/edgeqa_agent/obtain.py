@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-from edgeqa.errors import ConfigError, EdgeqaError
+from edgeqa.errors import ConfigError, EdgeqaError, VerificationError
 from edgeqa.manifest import Package
 from edgeqa.model_messages import Desired, ModelState
 from edgeqa_agent.orders import Orders
@@ -60,6 +60,12 @@ class Obtainer:
             return package
         subject = Subject.of(wish)
         if self._source is None:
+            if self._store.find(wish.name, wish.version, None) is not None:
+                raise VerificationError(
+                    f"the {wish.name} {wish.version} of this device has another digest, and no "
+                    "repository is set",
+                    code="wrong_digest",
+                )
             raise ConfigError(
                 f"{wish.name} {wish.version} is not on this device, and no repository is set",
                 code="repository_not_set",

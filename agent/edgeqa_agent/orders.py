@@ -46,12 +46,16 @@ class Orders:
         self.newer = threading.Event()  # what `take` gave last is to be dropped
         self._changed = threading.Condition()
         self._next: Order | None = None
+        self._in_hand: Order | None = None
         self._closed = False
         self._abort: Callable[[], None] | None = None
 
     def put(self, order: Order) -> None:
-        """Displace whatever was to be done."""
+        """Displace whatever was to be done, unless it is the same wish: a broker repeats it."""
         with self._changed:
+            newest = self._next or self._in_hand
+            if isinstance(order, Desired) and order == newest:
+                return
             displaced, self._next = self._next, order
             self._drop_what_is_under_way()
         if isinstance(displaced, Rollback):
@@ -71,12 +75,13 @@ class Orders:
     def take(self) -> Order | None:
         """Wait for the next order; None when closed."""
         with self._changed:
+            self._in_hand = None
             self._changed.wait_for(lambda: self._closed or self._next is not None)
             if self._closed:
                 return None
-            order, self._next = self._next, None
+            self._in_hand, self._next = self._next, None
             self.newer.clear()
-            return order
+            return self._in_hand
 
     def check(self) -> None:
         """Go on, or not.

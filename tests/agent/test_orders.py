@@ -37,6 +37,18 @@ def test_what_is_under_way_goes_on_until_something_newer_comes() -> None:
             ended()
 
 
+def test_the_same_wish_again_interrupts_nothing_until_it_is_done() -> None:
+    orders = Orders()
+    orders.put(wish("a"))
+    orders.put(wish("a"))
+    orders.take()
+    orders.put(wish("a"))
+    orders.check()
+    orders.put(wish("b"))
+    orders.put(wish("a"))  # the newest wish wins, also one that was displaced before
+    assert orders.take() == wish("a")
+
+
 def test_a_newer_order_aborts_a_load_once() -> None:
     orders = Orders()
     aborted = threading.Event()

@@ -230,6 +230,8 @@ def test_a_device_without_a_repository_says_so(broker: Broker, tmp_path: Path) -
     ):
         wish = watcher.wish(name=NAME, version=GOOD)
         assert_refused(watcher, asker, wish, "repository_not_set")
+        wish = watcher.wish(L3, digest=L6.digest)
+        assert_refused(watcher, asker, wish, "wrong_digest")
 
 
 class _Away(BaseHTTPRequestHandler):
