@@ -44,6 +44,8 @@ _POLL_S = 0.05
 _LIGHT_PAUSE_S = 1.0
 _REST_S = 1.0
 _FIRST_LOOK, _LOOK_EVERY = 3, 10
+# Answered without pause before each look: memory that a model takes when it is first busy is there.
+_BUSY_QUESTIONS = 200
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def main(
         console=Console(stderr=True),
     )  # fmt: skip
     soak = Soak(threads=threads, clients=clients, drain_s=drain_s)
-    with bar, tempfile.TemporaryDirectory() as name, broker_process(Path(name), 0) as url:
+    with bar:
         both = [open_package(path) for path in packages or _default_pair()]
         asked = choose(data, both, sample=sample, most_chars=most_chars, seed=seed)
         source = data.name if data else "the packages' check questions"
@@ -114,11 +116,11 @@ def main(
             if swaps:
                 soak.load = LoadPart(wanted=swaps)
                 with _noting(soak.load):
-                    _under_load(plan, soak.load, url, questions, steady_s=steady_s, drain_s=drain_s)
+                    _under_load(plan, soak.load, questions, steady_s=steady_s, drain_s=drain_s)
             if memory_swaps:
                 soak.memory = MemoryPart(wanted=memory_swaps)
                 with _noting(soak.memory):
-                    _with_few_questions(plan, soak.memory, url, warm_up)
+                    _with_few_questions(plan, soak.memory, warm_up)
         except KeyboardInterrupt:
             soak.interrupted = True
     Console(highlight=False, soft_wrap=True).print(write_report(soak, output))
@@ -164,36 +166,35 @@ def _noting(part: LoadPart | MemoryPart) -> Iterator[None]:
 
 
 @contextmanager
-def _serving(plan: Plan, part: LoadPart | MemoryPart, url: str, name: str) -> Iterator[
+def _serving(plan: Plan, part: LoadPart | MemoryPart, name: str) -> Iterator[
     tuple[Device, Load]
 ]:  # fmt: skip
-    """An agent of its own and its clients; what they saw is judged at the end, whatever ends it."""
+    """An agent and its clients; what they saw is judged at the end, whatever ends it."""
     folder = plan.output / name
     folder.mkdir(exist_ok=True)
-    load = Load(url, DEVICE, plan.truth.questions, clients=plan.clients, folder=folder)
-    try:
-        with (
-            tempfile.TemporaryDirectory() as state,
-            running_device(
-                url,
-                plan.packages,
-                folder=Path(state),
-                log=folder / "agent.log",
-                settings=plan.settings,
-            ) as device,
-            load,
-        ):
-            yield device, load
-    finally:
-        part.verdict = judge(*load.seen(), plan.truth)
+    # A broker of its own too: the wish and the report of an agent before would still be there.
+    with tempfile.TemporaryDirectory() as work, broker_process(Path(work), 0) as url:
+        load = Load(url, DEVICE, plan.truth.questions, clients=plan.clients, folder=folder)
+        device = running_device(
+            url,
+            plan.packages,
+            folder=Path(work),
+            log=folder / "agent.log",
+            settings=plan.settings,
+        )
+        try:
+            with device as running, load:
+                yield running, load
+        finally:
+            part.verdict = judge(*load.seen(), plan.truth)
 
 
 def _under_load(
-    plan: Plan, part: LoadPart, url: str, questions: int, *, steady_s: float, drain_s: float
+    plan: Plan, part: LoadPart, questions: int, *, steady_s: float, drain_s: float
 ) -> None:
     bars = plan.bar.add_task("swaps", total=part.wanted)
     answers = plan.bar.add_task("answers", total=questions)
-    with _serving(plan, part, url, "load") as (device, load):
+    with _serving(plan, part, "load") as (device, load):
 
         def steady(least: int) -> None:
             since = time.monotonic()
@@ -217,12 +218,12 @@ def _under_load(
         part.rest = at_rest(device.pid)
 
 
-def _with_few_questions(plan: Plan, part: MemoryPart, url: str, warm_up: int) -> None:
+def _with_few_questions(plan: Plan, part: MemoryPart, warm_up: int) -> None:
     # The same model serves after the last as after the third.
-    last = part.wanted + 1 - part.wanted % 2
+    last = part.wanted = part.wanted + 1 - part.wanted % 2
     looked_at = {_FIRST_LOOK, *range(_LOOK_EVERY + 1, last, _LOOK_EVERY), last}
     task = plan.bar.add_task("swaps, memory", total=last)
-    with _serving(plan, part, url, "memory") as (device, load):
+    with _serving(plan, part, "memory") as (device, load):
         load.ask()
         _await_answers(device, load, warm_up)
         load.ask(pause_s=_LIGHT_PAUSE_S)
@@ -230,6 +231,8 @@ def _with_few_questions(plan: Plan, part: MemoryPart, url: str, warm_up: int) ->
             part.swaps.append(device.swap(plan.packages[number % 2], timeout_s=plan.swap_timeout_s))
             _check_alive(device, load)
             if number in looked_at:
+                load.ask()
+                _await_answers(device, load, load.answered + _BUSY_QUESTIONS)
                 load.pause()
                 time.sleep(_REST_S)
                 part.looks.append(Look(number, device.active.digest, **at_rest(device.pid)))

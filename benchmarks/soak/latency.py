@@ -78,6 +78,9 @@ def _table(
         )
         table["reference_p99_ms"] = round(slower, 1)
         table["ratio"] = round(p99 / slower, 2)
+        table["ratio_of_worse_direction"] = round(
+            max(quantile(times, 0.99) for times in swapping.values()) / slower, 2
+        )
         table["mixed_reference_p99_ms"] = round(mixed, 1)
         table["ratio_to_mixed"] = round(p99 / mixed, 2)
     return table

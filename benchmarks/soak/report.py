@@ -129,6 +129,11 @@ def _memory(part: MemoryPart) -> dict[str, Any]:
         "looks": [asdict(look) for look in part.looks],
         "rss_last_to_first": first and last and round(last.rss_mib / first.rss_mib, 3),
         "pss_last_to_first": first and last and round(last.pss_mib / first.pss_mib, 3),
+        "rss_least_and_most_mib": sorted(look.rss_mib for look in part.looks)[
+            :: len(part.looks) - 1
+        ]
+        if first
+        else None,
     }
 
 
@@ -215,7 +220,8 @@ def _latency(part: dict[str, Any], names: dict[str, str]) -> list[str]:
     if "ratio" in table:
         lines += [
             "",
-            f"p99 swapping: {table['ratio']} times the slower model's steady p99, "
+            f"p99 swapping: {table['ratio']} times the slower model's steady p99 "
+            f"({table['ratio_of_worse_direction']} in the worse direction), "
             f"{table['ratio_to_mixed']} times that of both models mixed "
             f"({table['mixed_reference_p99_ms']} ms).",
         ]
@@ -230,16 +236,19 @@ def _latency(part: dict[str, Any], names: dict[str, str]) -> list[str]:
 def _looks(part: dict[str, Any]) -> list[str]:
     looks = part["looks"]
     lines = ["| after swaps | processes | resident | proportional |", "|---|---|---|---|"]
-    shown = [*looks[:1], *looks[len(looks) // 2 : len(looks) // 2 + 1], *looks[-1:]]
+    shown = {
+        look["swap"]: look for look in (*looks[:1], *looks[len(looks) // 2 :][:1], *looks[-1:])
+    }
     lines += [
         f"| {look['swap']} | {look['processes']} | {look['rss_mib']} MiB | {look['pss_mib']} MiB |"
-        for look in shown
+        for look in shown.values()
     ]
     if part["rss_last_to_first"]:
         lines += [
             "",
             f"Last to first: resident {part['rss_last_to_first']}, proportional "
-            f"{part['pss_last_to_first']}.",
+            f"{part['pss_last_to_first']}; resident at all {len(looks)} looks between "
+            f"{' and '.join(map(str, part['rss_least_and_most_mib']))} MiB.",
         ]
     return lines
 

@@ -99,6 +99,7 @@ def test_a_question_that_a_swap_touched_counts_as_swapping() -> None:
     assert [row["questions"] for row in table["swapping"]] == [2, 1]
     assert table["swapping_all"]["p99_ms"] == 400.0
     assert (table["reference_p99_ms"], table["ratio"]) == (200.0, 2.0)
+    assert table["ratio_of_worse_direction"] == 2.0
 
 
 def test_steady_times_are_mixed_as_the_models_answered_while_swapping() -> None:
