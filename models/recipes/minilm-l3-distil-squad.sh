@@ -22,8 +22,11 @@ for file in "$data"/*.json; do
     case $file in *amazon_reviews*) continue ;; esac
     set -- "$@" --data "$file"
 done
-edgeqa models distil "$teacher" "$@" --output "$work/run" \
-    --epochs 0.72 --language-epochs 0 --alpha 0.4 --beta 0.1 --gamma 0.5 --max-seq-len 256 --seed 42
+set -- "$@" --language-epochs 0 --alpha 0.4 --beta 0.1 --gamma 0.5 --max-seq-len 256
+edgeqa models distil "$teacher" "$@" --output "$work/first" --epochs 0.72 --seed 42
+# Each run lets its learning rate fall to 0: the second one warms the student up again.
+edgeqa models distil "$teacher" "$@" --output "$work/run" --epochs 1.0 --seed 43 \
+    --start "$work/first/final"
 
 rm -rf "$work/fp32" "$work/int8"
 edgeqa models export "$work/run/final" --output "$work/fp32" --data "$dev"

@@ -30,7 +30,7 @@ from edgeqa.swap_view import SwapView
 from edgeqa.wanted import Wanted, wanted_package
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "models" / "packages" / "minilm-l3-distil-squad-0.1.0"
+PACKAGE = ROOT / "models" / "packages" / "minilm-l3-distil-squad-0.2.0"
 
 
 @dataclass(frozen=True)
