@@ -127,7 +127,7 @@ class Commands:
         if not self._store.accept_command(command.number):
             raise PayloadError(
                 f"its number {command.number} is not higher than that of the last command "
-                f"({self._store.command_number()})",
+                f"({self._store.state.command_number})",
                 code="command_replayed",
             )
         return command

@@ -235,10 +235,6 @@ class Store:
         with self._lock:
             self._candidate = self._fetching = None
 
-    def command_number(self) -> int:
-        """Of the last command; 0 before the first."""
-        return self._state.command_number
-
     def accept_command(self, number: int) -> bool:
         """Whether a command is a new one; noted, so that it is new only once.
 

@@ -468,7 +468,7 @@ def test_command_is_new_once(device: Device) -> None:
     assert not store.accept_command(5)
     assert not store.accept_command(4)
     store = again(device, store)
-    assert store.command_number() == 5
+    assert store.state.command_number == 5
     assert not store.accept_command(5)
     assert store.accept_command(2**53)
 
@@ -488,8 +488,8 @@ def test_one_command_in_many_threads_is_new_once(device: Device) -> None:
     for thread in threads:
         thread.join()
     assert len(taken) == len(set(taken))
-    assert store.command_number() == 49
-    assert again(device, store).command_number() == 49
+    assert store.state.command_number == 49
+    assert again(device, store).state.command_number == 49
 
 
 def test_pruning_beside_swaps_never_takes_what_is_in_use(device: Device) -> None:

@@ -176,7 +176,7 @@ def test_names_of_packages_that_are_gone_are_forgotten(tmp_path: Path) -> None:
     store = device.open()
     assert [one.manifest.version for one in store.boot_order()] == ["0.1.0"]
     assert store.state.current is store.state.previous is store.state.wish is None
-    assert store.command_number() == 1_700_000_000_000
+    assert store.state.command_number == 1_700_000_000_000
 
 
 @pytest.mark.parametrize("part", ["", "lock", "packages", "staging", "trash"])

@@ -117,7 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
     def says_what_is(self) -> None:
         if not hasattr(self, "number"):
             return
-        assert self.store.command_number() == self.number
+        assert self.store.state.command_number == self.number
         listed: dict[str, Any] = {row.model.version: row for row in self.store.packages()}
         assert set(listed) == {BASE, *self.stored}
         if self.current is None or self.current in self.stored:

@@ -59,7 +59,7 @@ def full(folder: Path, new: Path, embedded: Path) -> None:
         fill(folder.parent / "others")
     store.close()
     store = open_store(folder, embedded)
-    assert store.command_number() == 29
+    assert store.state.command_number == 29
     package = next(store.boot_order())
     assert package == current
     store.loading(package)
