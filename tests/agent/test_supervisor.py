@@ -1,4 +1,4 @@
-"""The supervisor replaces what dies, falls back from what keeps dying, and ends when nothing is left."""
+"""The supervisor replaces what dies, falls back from what keeps dying, and ends with nothing left."""
 
 from __future__ import annotations
 
