@@ -1,4 +1,4 @@
-"""The supervisor replaces what dies, falls back from what keeps dying, and ends with nothing left."""
+"""The supervisor replaces what dies, falls back from what keeps dying, and may have to end."""
 
 from __future__ import annotations
 
