@@ -12,11 +12,12 @@ from structlog.typing import FilteringBoundLogger
 
 from edgeqa.errors import EdgeqaError, ExitCode
 from edgeqa.files import sync_folder, write_atomic
-from edgeqa_agent.store_state import MAX_STATE_BYTES, StoreState, decode, encode
+from edgeqa_agent.state_bytes import MAX_STATE_BYTES, decode, encode
+from edgeqa_agent.store_state import StoreState
 
 # Given back when the disk is full, so that what became of a wish can still be written, and the
 # command that frees room be obeyed. A state file and its folder's entry take a few blocks.
-RESERVE_BYTES = 64 << 10
+_RESERVE_BYTES = 64 << 10
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -126,8 +127,8 @@ class StateFile:
         try:
             handle = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                if os.fstat(handle).st_size < RESERVE_BYTES:
-                    os.posix_fallocate(handle, 0, RESERVE_BYTES)
+                if os.fstat(handle).st_size < _RESERVE_BYTES:
+                    os.posix_fallocate(handle, 0, _RESERVE_BYTES)
             finally:
                 os.close(handle)
         except OSError as error:

@@ -47,7 +47,11 @@ class StoreFolder:
             ConfigError: `state_locked`, another agent has it; `store_unusable`.
         """
         try:
+            made = [one.parent for one in (path, *path.parents) if not one.exists()]
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for parent in made:
+                with contextlib.suppress(PermissionError):
+                    sync_folder(parent)  # it need not be ours to read
             folder = cls(path, _locked(path), log)
         except OSError as error:
             raise unusable(path, error) from error

@@ -1,13 +1,10 @@
-"""What an agent remembers of its models across restarts, and the bytes of that on disk.
+"""What an agent remembers of its models across restarts.
 
-Pure: each change gives a new state, `Store` writes it. The file is small JSON with a checksum, so
-that a flipped bit is noticed and never becomes, say, a command number that no command exceeds.
+Pure: each change gives a new state, which `Store` writes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,11 +19,6 @@ from pydantic import (
 
 from edgeqa.messages import Fault, Id, ModelRef, Name
 from edgeqa.model_messages import Digest, ModelState, Version
-
-SCHEMA = 1
-
-# The file is one or two kilobytes; what is larger than this is not it.
-MAX_STATE_BYTES = 256 << 10
 
 # A power cut while a model loads looks like a model that takes the device down. One or two in a
 # row happen; a device that dies in the same load three times is not given a fourth.
@@ -192,43 +184,3 @@ class StoreState(_Part):
 
 def _changed(state: StoreState, **changes: Any) -> StoreState:
     return state.model_copy(update=changes)
-
-
-def encode(state: StoreState) -> bytes:
-    """The file's bytes.
-
-    Raises:
-        ValueError: more than `MAX_STATE_BYTES`.
-    """
-    fields = state.model_dump(mode="json", exclude_none=True)
-    content = {"schema": SCHEMA, "sha256": _checksum(fields), "state": fields}
-    raw = json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
-    if len(raw) > MAX_STATE_BYTES:
-        raise ValueError(f"the state would be {len(raw)} bytes")
-    return raw
-
-
-def decode(raw: bytes) -> StoreState:
-    """The state in a file's bytes.
-
-    Raises:
-        ValueError: cut off, changed, of another schema, or not a state at all.
-    """
-    if len(raw) > MAX_STATE_BYTES:
-        raise ValueError(f"larger than {MAX_STATE_BYTES} bytes")
-    try:
-        content = json.loads(raw)
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise ValueError(f"not of schema {SCHEMA}")
-        if content.get("sha256") != _checksum(content.get("state")):
-            raise ValueError("its checksum is not that of its content")
-        return StoreState.model_validate_json(json.dumps(content["state"]))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _checksum(fields: object) -> str:
-    # Over the fields in the file and not over those this version knows: a file of an older or
-    # newer version with the same schema is whole too.
-    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -15,14 +15,8 @@ from support.stores import Device, not_synced
 from edgeqa.errors import ConfigError
 from edgeqa.messages import Fault, ModelRef
 from edgeqa.model_messages import ModelState
-from edgeqa_agent.store_state import (
-    MAX_STATE_BYTES,
-    StoreState,
-    WishRecord,
-    _checksum,
-    decode,
-    encode,
-)
+from edgeqa_agent.state_bytes import MAX_STATE_BYTES, _checksum, decode, encode
+from edgeqa_agent.store_state import StoreState, WishRecord
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.kill_store import SCENARIOS, open_store, swap
-from support.power_cut import CUT, KILL
+from support.power_cut import ENDS
 from support.stores import Device, flip_a_bit, not_synced
 
 from edgeqa.manifest import open_package
@@ -88,7 +88,7 @@ def finish(left: Left, device: Device, scenario: str, new: Path) -> None:
         open_package(path)
 
 
-@pytest.mark.parametrize("fault", [KILL, CUT])
+@pytest.mark.parametrize("fault", ENDS)
 def test_swap(fault: str, device: Device, tmp_path: Path) -> None:
     new = device.package("4.0.0")
     lefts = broken(fault, device, "swap", new, tmp_path / "out")
@@ -119,7 +119,7 @@ def test_swap(fault: str, device: Device, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [KILL, CUT])
+@pytest.mark.parametrize("fault", ENDS)
 def test_first_swap_of_a_device_that_has_no_folder_yet(fault: str, tmp_path: Path) -> None:
     device = Device(tmp_path / "device")
     new = device.package("4.0.0")
@@ -135,7 +135,7 @@ def test_first_swap_of_a_device_that_has_no_folder_yet(fault: str, tmp_path: Pat
     assert set(served) == {"0.1.0", "4.0.0"}
 
 
-@pytest.mark.parametrize("fault", [KILL, CUT])
+@pytest.mark.parametrize("fault", ENDS)
 def test_rollback(fault: str, device: Device, tmp_path: Path) -> None:
     new = device.package("4.0.0")
     lefts = broken(fault, device, "back", new, tmp_path / "out")
@@ -155,7 +155,7 @@ def test_rollback(fault: str, device: Device, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [KILL, CUT])
+@pytest.mark.parametrize("fault", ENDS)
 def test_swap_that_comes_to_nothing(fault: str, device: Device, tmp_path: Path) -> None:
     new = device.package("4.0.0")
     lefts = broken(fault, device, "fail", new, tmp_path / "out")
@@ -167,7 +167,7 @@ def test_swap_that_comes_to_nothing(fault: str, device: Device, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [KILL, CUT])
+@pytest.mark.parametrize("fault", ENDS)
 def test_start_with_a_damaged_package(fault: str, device: Device, tmp_path: Path) -> None:
     current = next((device.folder / "packages").glob("tiny-3*"))
     flip_a_bit(current / "model.onnx")
@@ -179,7 +179,7 @@ def test_start_with_a_damaged_package(fault: str, device: Device, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [KILL, CUT])
+@pytest.mark.parametrize("fault", ENDS)
 def test_fetching_what_is_damaged_again(fault: str, device: Device, tmp_path: Path) -> None:
     new = device.package("4.0.0")
     store = device.open()

@@ -31,10 +31,11 @@ from edgeqa.errors import ConfigError
 from edgeqa.manifest import MANIFEST_FILE, Package
 from edgeqa.messages import Fault
 from edgeqa.model_messages import ModelState
+from edgeqa_agent.state_bytes import decode
 from edgeqa_agent.store import Store, StoreError, WishRecord
 from edgeqa_agent.store_file import storing
-from edgeqa_agent.store_state import StoreState, decode
-from support.power_cut import CUT, KILL, Disk
+from edgeqa_agent.store_state import StoreState
+from support.power_cut import ENDS, Disk
 
 MOST_STEPS = 400
 QUOTA_BYTES = 1 << 20
@@ -165,7 +166,7 @@ class Trial:
         disk = Disk(at=self.at, fault=self.fault, spare=self.state.with_name("spare"))
         say = _notes(self.state.with_name("said"))
         disk.install()
-        if self.fault in {KILL, CUT}:
+        if self.fault in ENDS:
             store = open_store(self.state, self.embedded)
             SCENARIOS[self.scenario](store, self.new, say)
             store.close()
@@ -227,7 +228,7 @@ def main() -> None:
             os._exit(0)
         _, status = os.waitpid(child, 0)
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        if not (killed and fault in {KILL, CUT}) and status != 0:
+        if not (killed and fault in ENDS) and status != 0:
             sys.exit(f"step {at}: ended with {status}")
         if (out / "steps.json").exists():
             return

@@ -8,6 +8,8 @@ the step it was made for it
 - `CUT`s the power: takes back all that was not synced, then kills. Contents that were not synced
   are cut in half, names that were not synced in their folder are as before; a name in two folders
   (a rename) counts as synced when both are;
+- cuts the power when the disk has been told later things before earlier ones (`CUT_MIXED`): of what
+  was not synced only renames are taken back, not the files made or removed since;
 - or fails with an errno: `ENOSPC` and `EROFS` from that step on, `EIO` once.
 
 A write is two steps: before it, and when half of it is written. Syncs are not passed on to the
@@ -25,11 +27,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-KILL, CUT = "KILL", "CUT"
+KILL, CUT, CUT_MIXED = "KILL", "CUT", "CUT_MIXED"
+ENDS = (KILL, CUT, CUT_MIXED)
 
 _Folder = tuple[int, int]
 _NEEDS_ROOM = {"create", "write", "half write", "mkdir", "allocate"}
@@ -44,7 +47,8 @@ class _Unsynced:
     """A change of names that a power cut takes back."""
 
     take_back: Callable[[], None]
-    folders: set[_Folder] = field(default_factory=set)
+    folders: set[_Folder]
+    is_rename: bool
 
 
 class Disk:
@@ -82,7 +86,7 @@ class Disk:
     def _step(self, what: str) -> None:
         number = len(self.steps)
         self.steps.append(what)
-        if self._fault in {KILL, CUT}:
+        if self._fault in ENDS:
             if number == self._at:
                 self._die()
             return
@@ -98,10 +102,12 @@ class Disk:
 
     def _die(self) -> NoReturn:
         self._hidden = True
-        if self._fault == CUT:
+        if self._fault in {CUT, CUT_MIXED}:
             for handle in self._dirty.values():
                 os.truncate(f"/proc/self/fd/{handle}", os.fstat(handle).st_size // 2)
             for change in reversed(self._unsynced):
+                if self._fault == CUT_MIXED and not change.is_rename:
+                    continue
                 # What was noted before it was done may not have been done.
                 with contextlib.suppress(OSError):
                     change.take_back()
@@ -145,7 +151,7 @@ class Disk:
             if replaced:
                 os.rename(replaced, after, dst_dir_fd=target)
 
-        self._note(take_back, source, target)
+        self._note(take_back, source, target, is_rename=True)
 
     def _removed(self, path: Any, dir_fd: int) -> None:
         self._step("remove")
@@ -167,8 +173,9 @@ class Disk:
             return None  # nothing there, or a folder
         return kept
 
-    def _note(self, take_back: Callable[[], None], *folders: int) -> None:
-        self._unsynced.append(_Unsynced(take_back, {_identity(one) for one in folders}))
+    def _note(self, take_back: Callable[[], None], *folders: int, is_rename: bool = False) -> None:
+        identities = {_identity(one) for one in folders}
+        self._unsynced.append(_Unsynced(take_back, identities, is_rename))
 
     # -- contents
 
