@@ -161,7 +161,7 @@ def _noting(part: LoadPart | MemoryPart) -> Iterator[None]:
     """What ends one part early is noted, and the rest goes on."""
     try:
         yield
-    except EdgeqaError as error:
+    except (EdgeqaError, OSError) as error:
         part.problem = str(error)
 
 
