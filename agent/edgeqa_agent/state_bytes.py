@@ -12,7 +12,7 @@ from edgeqa_agent.store_state import StoreState
 
 SCHEMA = 1
 
-# The file is one or two kilobytes; what is larger than this is not it.
+# The file is a few kilobytes; what is larger than this is not it.
 MAX_STATE_BYTES = 256 << 10
 
 

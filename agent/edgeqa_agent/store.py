@@ -123,7 +123,7 @@ class Store:
             self._save(self._state.beginning(package.digest))
 
     def ready(self, package: Package) -> None:
-        """It is loaded and proven.
+        """Its load is over: it is proven, or was refused and the device lived on.
 
         Raises:
             StoreError: it cannot be noted.

@@ -20,9 +20,10 @@ ALONE = ["unshare", "--user", "--map-root-user", "--mount"]
 def may_mount() -> bool:
     """Whether this system lets a process have mounts of its own."""
     try:
-        return subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
+        done = subprocess.run([*ALONE, sys.executable, "-c", ""], capture_output=True, check=False)
     except OSError:
         return False
+    return done.returncode == 0
 
 
 @pytest.mark.skipif(not may_mount(), reason="needs user namespaces")
