@@ -86,7 +86,7 @@ class Swapper:
         """
         self._supervisor = supervisor
         wanted = self._store.state.current
-        why: EdgeqaError = ConfigError("there is no model package on this device")
+        why: EdgeqaError | None = None
         for package in self._store.boot_order():
             try:
                 supervisor.exchange(self._start(package))
@@ -102,12 +102,12 @@ class Swapper:
             else:
                 break
         else:
-            raise why
-        if wanted is None or wanted == package.ref:
-            self._news.active(package.ref)
-        else:
+            raise why or ConfigError("there is no model package on this device")
+        if wanted is not None and wanted != package.ref:
             reason = Fault(code="rolled_back", message="it could not be started; see the log")
-            self._news.left(wanted, reason)
+            self._news.left(wanted, fault(why) if why else reason)
+        else:
+            self._news.active(package.ref, reason=fault(why) if why else None)
 
     def follow(self) -> None:
         """Carry out orders until they are closed."""
@@ -273,8 +273,7 @@ class Swapper:
 
     def _leave(self, model: ModelRef, reason: Fault) -> None:
         """Make it durable that a model is not gone back to, if it is the current one."""
-        current = self._store.state.current
-        if current is None or current == model:
+        if self._store.state.current == model:
             self._try(lambda why: self._store.step_back(reason=why), reason)
 
     def _try(self, note: Callable[[T], object], what: T) -> None:
