@@ -1,4 +1,4 @@
-"""Packages of full size with random weights: BERT-base and DistilBERT, fp32 and int8.
+"""Packages of full size with random weights: BERT-base and DistilBERT, in any precision.
 
 They answer nonsense, but as quickly and in as much memory as trained models of that size. Their
 check questions accept what they do answer, so that they load like any other package. They are for
@@ -37,12 +37,15 @@ KINDS = ("bert-base", "distilbert")
 
 def main(
     work: Annotated[Path, typer.Option(help="What is there already is not made again.")],
+    precisions: Annotated[
+        list[str] | None, typer.Option("--precision", help="Repeatable; fp32 and int8.")
+    ] = None,
     checks: Annotated[int, typer.Option(min=1, help="Check questions of a package.")] = 8,
 ) -> None:
     """Make checkpoints, drafts and packages below a folder."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     for kind in KINDS:
-        for precision in ("fp32", "int8"):
+        for precision in precisions or ["fp32", "int8"]:
             made = make(work, kind, precision, checks)
             console.print(f"{made.path}  {made.digest}")
 
@@ -80,6 +83,7 @@ def _checkpoint(work: Path, kind: str) -> Path:
 def _draft(work: Path, kind: str, precision: str) -> Path:
     from edgeqa_models.export import export
     from edgeqa_models.quantise import quantise
+    from edgeqa_models.variants import Variant
 
     path = work / "drafts" / f"{kind}-{precision}"
     if not path.exists():
@@ -88,7 +92,8 @@ def _draft(work: Path, kind: str, precision: str) -> Path:
         if precision == "fp32":
             export(checkpoint=str(_checkpoint(work, kind)), output=path, questions=pairs)
         else:
-            quantise(draft=_draft(work, kind, "fp32"), output=path, texts=pairs)
+            source = _draft(work, kind, "fp32")
+            quantise(draft=source, output=path, texts=pairs, variant=Variant(precision))
     return path
 
 

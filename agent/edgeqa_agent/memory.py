@@ -13,11 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edgeqa.errors import ModelLoadError
-from edgeqa.manifest import MODEL_FILE, Package
+from edgeqa.manifest import MODEL_FILE, Manifest, Package, Precision
 
 _ROOT = Path("/")
 _MIB = 1 << 20
 _MAX_DIGITS = 20  # of 64 bits
+
+# Measured with `benchmarks/memory.py` (docs/benchmarks.md), and some more: Python with onnxruntime,
+# numpy, tokenizers and a vocabulary of 30,522 words; what a loaded graph takes for each byte of its
+# file, weights repacked for the processor and all copies while loading included; what the arena of
+# onnxruntime comes to for each byte of a window's largest buffers.
+_PROCESS_BYTES = 100 * _MIB
+_GRAPH_FACTORS: dict[Precision, float] = {
+    "fp32": 1.25,
+    "fp16": 2.75,  # computed in fp32
+    "int8": 1.75,
+    "int8-block": 1.75,
+    "int4-block": 2.0,
+}
+_WINDOW_FACTOR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +100,18 @@ def available_bytes(*, root: Path = _ROOT) -> int | None:
 def needed_bytes(package: Package, *, threads: int) -> int:
     """Most that the process of a model will take, loading and serving: an estimate from above.
 
+    The interpreter and the libraries, the graph, once for all threads together and once more for
+    those that work apart, and for each thread the buffers of the largest window. The factors are
+    such that nothing that `benchmarks/memory.py` measured was above the estimate.
+
     Args:
         package: to be loaded.
-        threads: that may infer at the same time; with more than one the graph is held twice.
+        threads: that may infer at the same time.
     """
-    graph = package.manifest.files[MODEL_FILE].bytes
-    return 150 * _MIB + (5 if threads > 1 else 3) * graph
+    manifest = package.manifest
+    graph = _GRAPH_FACTORS[manifest.precision] * manifest.files[MODEL_FILE].bytes
+    window = _WINDOW_FACTOR * _window_bytes(manifest)
+    return round(_PROCESS_BYTES + graph * min(threads, 2) + window * threads)
 
 
 def admit(package: Package, *, threads: int, reserve_bytes: int, root: Path = _ROOT) -> None:
@@ -115,6 +135,16 @@ def admit(package: Package, *, threads: int, reserve_bytes: int, root: Path = _R
         "must stay free",
         code="not_enough_memory",
     )
+
+
+def _window_bytes(manifest: Manifest) -> int:
+    """float32 that a layer holds at once: attention's weights, and the eight hidden sizes of
+    query, key, value, context and the feed-forward layer, which is four times as wide.
+
+    Source: Devlin et al. 2019, section 3; Vaswani et al. 2017, section 3.
+    """
+    tokens, shape = manifest.sizes.max_seq_len, manifest.architecture
+    return 4 * tokens * (shape.heads * tokens + 8 * shape.hidden)
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:
