@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from edgeqa.messages import Fault, Id, ModelRef, Name
-from edgeqa.model_messages import Digest, ModelState, Version
+from edgeqa.model_messages import Desired, Digest, ModelState, Version
 
 # A power cut while a model loads looks like a model that takes the device down. One or two in a
 # row happen; a device that dies in the same load three times is not given a fourth.
@@ -68,6 +68,20 @@ class WishRecord(_Part):
     rollout: Id | None = None
     code: str | None = Field(default=None, description="Why not active: a code of docs/errors.md.")
     message: _Message | None = None
+
+    @classmethod
+    def of(cls, wish: Desired, digest: str | None, reason: Fault | None = None) -> WishRecord:
+        """Of a wish that was followed: fulfilled, or failed for a reason."""
+        return cls(
+            id=wish.id,
+            state=ModelState.FAILED if reason else ModelState.ACTIVE,
+            name=wish.name,
+            version=wish.version,
+            digest=digest,
+            rollout=wish.rollout,
+            code=reason.code if reason else None,
+            message=reason.message if reason else None,
+        )
 
 
 class GivenUp(_Part):

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.errors import ConfigError, EdgeqaError
+from edgeqa.errors import ConfigError, EdgeqaError, ModelLoadError
 from edgeqa.manifest import Package
 from edgeqa.messages import Fault, ModelRef
 from edgeqa.model_messages import Desired, Gates, ModelState
@@ -30,7 +30,7 @@ from edgeqa_agent.orders import Order, Orders, Rollback, SupersededError
 from edgeqa_agent.reports import Reports, Subject, fault
 from edgeqa_agent.shadow import Trial
 from edgeqa_agent.store import Store
-from edgeqa_agent.store_state import WishRecord
+from edgeqa_agent.store_state import MAX_BOOT_ATTEMPTS, WishRecord
 from edgeqa_agent.supervisor import Supervisor
 
 T = TypeVar("T")
@@ -173,7 +173,7 @@ class Swapper:
         active = self._parts.dispatcher.active
         if active is not None and active.model == package.ref:
             self._test(active, wish, subject)
-            self._store.activate(package, record(wish, package.digest))
+            self._store.activate(package, WishRecord.of(wish, package.digest))
         else:
             self._reports.tell(ModelState.LOADING, subject)
             lane = self._load(package)
@@ -181,10 +181,10 @@ class Swapper:
                 self._test(lane, wish, subject)
                 self._run_in_shadow(lane, wish, subject)
                 self.orders.check()
-                self._store.activate(package, record(wish, package.digest))
+                self._store.activate(package, WishRecord.of(wish, package.digest))
             self._exchange(lane)
         self._news.active(package.ref)
-        self._store.prune(keep_quota=True)
+        self._try(lambda keep: self._store.prune(keep_quota=keep), True)
 
     def _exchange(self, lane: Lane) -> None:
         assert self._supervisor is not None  # noqa: S101  `begin` was called
@@ -200,19 +200,33 @@ class Swapper:
         """A proven lane while nothing serves: memory is not asked for, nor is a full disk."""
         self._try(self._store.loading, package)
         lane = self._parts.loader.prepare(package)
-        self._parts.loader.load(lane)
-        self._try(self._store.ready, package)
+        with self._surviving(package):
+            self._parts.loader.load(lane)
         return lane
 
     def _load(self, package: Package) -> Lane:
         """A proven lane beside what serves; a newer order ends its process."""
         self._parts.admit(package)
+        attempts = self._store.state.attempts(package.digest)
+        if attempts >= MAX_BOOT_ATTEMPTS:
+            with self._surviving(package):  # a new wish may try again
+                raise ModelLoadError(
+                    f"the device went down {attempts} times while it was loaded",
+                    code="model_keeps_dying",
+                )
         self._store.loading(package)
         lane = self._parts.loader.prepare(package)
-        with self.orders.aborting(lane.process.stop):
+        with self._surviving(package), self.orders.aborting(lane.process.stop):
             self._parts.loader.load(lane)
-        self._store.ready(package)
         return lane
+
+    @contextmanager
+    def _surviving(self, package: Package) -> Iterator[None]:
+        """However the block ends: it did not take the device down."""
+        try:
+            yield
+        finally:
+            self._try(self._store.ready, package)
 
     def _test(self, lane: Lane, wish: Desired, subject: Subject) -> None:
         assert lane.ready is not None  # noqa: S101  it was loaded
@@ -268,7 +282,7 @@ class Swapper:
 
     def _fail(self, wish: Desired, error: EdgeqaError) -> None:
         reason = fault(error)
-        self._try(self._store.record_wish, record(wish, wish.digest, reason))
+        self._try(self._store.record_wish, WishRecord.of(wish, wish.digest, reason))
         self._reports.tell(ModelState.FAILED, Subject.of(wish), reason=reason)
 
     def _leave(self, model: ModelRef, reason: Fault) -> None:
@@ -282,17 +296,3 @@ class Swapper:
             note(what)
         except EdgeqaError as error:
             self._log.error("not_noted", code=error.code, reason=str(error))
-
-
-def record(wish: Desired, digest: str | None, reason: Fault | None = None) -> WishRecord:
-    """What is remembered of a wish that was followed; `reason` if it failed."""
-    return WishRecord(
-        id=wish.id,
-        state=ModelState.FAILED if reason else ModelState.ACTIVE,
-        name=wish.name,
-        version=wish.version,
-        digest=digest,
-        rollout=wish.rollout,
-        code=reason.code if reason else None,
-        message=reason.message if reason else None,
-    )

@@ -229,6 +229,25 @@ def test_a_model_that_keeps_dying_is_given_up_for_the_previous_one_also_after_a_
             assert watcher.outcome(wish)["state"] == "rolled_back"
 
 
+def test_a_model_whose_load_takes_the_device_down_is_not_loaded_for_ever(
+    broker: Broker, tmp_path: Path
+) -> None:
+    with Watcher(broker) as watcher, RawClient(broker) as client:
+        agent = AgentProcess(broker, tmp_path, {}).start()
+        wish = watcher.wish(L3)
+        for attempt in (1, 2, 3):
+            _until_loading(tmp_path / "state-pi-1" / "state.json", attempt)
+            agent.signal(signal.SIGKILL)
+            agent.wait()
+            agent.start()
+        outcome = watcher.outcome(wish)
+        assert (outcome["state"], outcome["reason"]["code"]) == ("failed", "model_keeps_dying")
+        assert assert_serves(client)["model"]["digest"] == L6.digest
+        again = watcher.wish(L3)  # a person may insist
+        assert watcher.outcome(again)["state"] == "active"
+        assert agent.stop() == 0
+
+
 def test_power_cuts_during_swaps_leave_an_agent_that_starts_and_follows_the_wish(
     broker: Broker, tmp_path: Path
 ) -> None:
@@ -303,6 +322,13 @@ def _status(broker: Broker) -> dict[str, Any]:
     ).stdout  # fmt: skip
     status: dict[str, Any] = json.loads(output)
     return status
+
+
+def _until_loading(state: Path, attempt: int) -> None:
+    deadline = time.monotonic() + 60
+    while json.loads(state.read_bytes())["state"].get("begun", {}).get(L3.digest) != attempt:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def _until_ready(agent: AgentProcess, count: int) -> None:
