@@ -286,7 +286,6 @@ def test_more_threads_never_need_less(tmp_path: Path) -> None:
     assert needed == sorted(needed)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", PACKAGES, ids=lambda path: path.name)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_what_is_expected_of_the_default_packages_is_what_they_take(
