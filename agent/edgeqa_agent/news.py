@@ -50,8 +50,9 @@ class News:
         if model is not None:  # else the supervisor is about to replace it, and tells
             self.active(model, **details)
 
-    def left(self, model: ModelRef, reason: Fault) -> None:
-        """A model was given up for another."""
+    def left(self, model: ModelRef, reason: Fault | None) -> None:
+        """A model was given up for another; without a reason, it was found damaged."""
+        reason = reason or Fault(code="digest_mismatch", message="it is not whole any more")
         self._reports.tell(ModelState.ROLLED_BACK, self._subject(model), reason=reason)
 
     def replaced(self) -> None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.errors import ConfigError, EdgeqaError, ModelLoadError
-from edgeqa.manifest import Package
+from edgeqa.manifest import Package, open_package
 from edgeqa.messages import Fault, ModelRef
 from edgeqa.model_messages import Desired, Gates, ModelState
 from edgeqa_agent.dispatcher import Dispatcher
@@ -45,6 +46,7 @@ class Parts:
     Attributes:
         obtain: gives the package of a wish, verified, on this device.
         announce: publishes the device's presence, which names its model.
+        first: package to serve until one is wished for.
         admit: refuses a package that would not fit into the memory.
         gates: of this device.
     """
@@ -56,6 +58,7 @@ class Parts:
     dispatcher: Dispatcher
     reports: Reports
     announce: Callable[[], None]
+    first: Path
     admit: Callable[[Package], None]
     gates: Gates
     log: FilteringBoundLogger
@@ -82,32 +85,31 @@ class Swapper:
         """Load the best model on the device, and report it.
 
         Raises:
-            EdgeqaError: none can be served; the reason is that of the last one tried.
+            EdgeqaError: none can be served, or, where none was wished for yet, not the first.
         """
         self._supervisor = supervisor
         wanted = self._store.state.current
-        why: EdgeqaError | None = None
+        if wanted is None:  # what the settings name must serve: no other instead
+            package = open_package(self._parts.first)
+            supervisor.exchange(self._start(package))
+            self._news.active(package.ref)
+            return
+        why: Fault | None = None
         for package in self._store.boot_order():
             try:
                 supervisor.exchange(self._start(package))
             except EdgeqaError as error:
-                self._log.error(
-                    "model_not_started",
-                    package=str(package.path),
-                    code=error.code,
-                    reason=str(error),
-                )
-                self._leave(package.ref, fault(error))
-                why = error
+                what = {"package": str(package.path), "code": error.code, "reason": str(error)}
+                self._log.error("model_not_started", **what)
+                self._leave(package.ref, why := fault(error))
             else:
                 break
         else:
-            raise why or ConfigError("there is no model package on this device")
-        if wanted is not None and wanted != package.ref:
-            reason = Fault(code="rolled_back", message="it could not be started; see the log")
-            self._news.left(wanted, fault(why) if why else reason)
+            raise ConfigError("no model package on this device can be served; see the log")
+        if wanted == package.ref:
+            self._news.active(package.ref)
         else:
-            self._news.active(package.ref, reason=fault(why) if why else None)
+            self._news.left(wanted, why)
 
     def follow(self) -> None:
         """Carry out orders until they are closed."""

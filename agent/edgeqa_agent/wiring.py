@@ -129,6 +129,7 @@ class Wiring:
                 dispatcher=dispatcher,
                 reports=reports,
                 announce=lambda: publish(self.online(dispatcher)),
+                first=settings.base_packages()[0],
                 admit=self._admit,
                 gates=settings.gates(),
                 log=log,

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -245,10 +246,13 @@ def test_systemd_is_told_ready_watchdog_and_stopping(broker: Broker, tmp_path: P
 
 
 def run_agent(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgeqa.cli", "agent", "run", *arguments],
-        env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as state:
+        own = {"EDGEQA_AGENT_STATE_DIR": state}
+        return subprocess.run(
+            [sys.executable, "-m", "edgeqa.cli", "agent", "run", *arguments],
+            env={**os.environ, **own, **environment}, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
