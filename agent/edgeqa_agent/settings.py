@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from pathlib import Path
 from typing import Self
 
@@ -20,8 +19,8 @@ from edgeqa.errors import ConfigError
 from edgeqa.logs import Format, Level
 from edgeqa.model_messages import Gates
 from edgeqa.topics import is_name
+from edgeqa_agent.repository_url import parse_repository_url
 
-_REPOSITORY_URL = re.compile(r"(https?://[^/\s]+|file:///)\S*\Z")
 DEFAULT_PACKAGE = "minilm-l6-squad-0.1.1"
 
 
@@ -83,6 +82,9 @@ class AgentSettings(BrokerSettings, BaseSettings):
     )
     fetch_timeout_s: float = Field(
         default=30.0, ge=1, le=3600, description="A download without a byte for so long is broken."
+    )
+    fetch_retries: int = Field(
+        default=5, ge=0, le=100, description="Tries again of a file before the fetch is put off."
     )
     max_package_mb: int = Field(
         default=2048, ge=1, le=1 << 20, description="Largest package that is fetched, MiB."
@@ -185,9 +187,12 @@ class AgentSettings(BrokerSettings, BaseSettings):
     @field_validator("repository")
     @classmethod
     def _repository_is_a_url(cls, repository: str | None) -> str | None:
-        if repository is not None and not _REPOSITORY_URL.match(repository):
-            raise ValueError("must be a URL that begins with https://, http:// or file://")
-        return repository.rstrip("/") if repository else repository
+        if repository is None:
+            return None
+        try:
+            return parse_repository_url(repository).text
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix("repository: ")) from error
 
     @field_validator("device")
     @classmethod

@@ -43,6 +43,7 @@ def repository_source(
         limits=FetchLimits(
             rate_bytes_s=settings.fetch_rate_bytes_s,
             timeout_s=settings.fetch_timeout_s,
+            retries=settings.fetch_retries,
             reserve_bytes=settings.disk_reserve_mb * _MIB,
             max_package_bytes=settings.max_package_mb * _MIB,
         ),
