@@ -19,7 +19,7 @@ _ROOT = Path("/")
 _MIB = 1 << 20
 _MAX_DIGITS = 20  # of 64 bits
 
-# Measured with `benchmarks/memory.py` (docs/benchmarks.md), and some more: Python with onnxruntime,
+# Measured with `benchmarks/memory.py` (docs/memory.md), and some more: Python with onnxruntime,
 # numpy, tokenizers and a vocabulary of 30,522 words; what a loaded graph takes for each byte of its
 # file, weights repacked for the processor and all copies while loading included; what the arena of
 # onnxruntime comes to for each byte of a window's largest buffers.
