@@ -93,10 +93,7 @@ class StoreFolder:
         Raises:
             OSError: they cannot be read.
         """
-        return {
-            path: sum(one.lstat().st_size for one in path.rglob("*") if not one.is_dir())
-            for path in self._staging.iterdir()
-        }
+        return {path: _bytes_below(path) for path in self._staging.iterdir()}
 
     def stage(self, name: str, version: str) -> Path:
         """The folder to fetch a package into; any other download is thrown away.
@@ -199,6 +196,16 @@ class StoreFolder:
             if path.is_symlink() or not path.is_dir():
                 self.throw(path)
         self.empty_trash()
+
+
+def _bytes_below(path: Path) -> int:
+    """Of all files in a folder; those that come and go meanwhile, as in a download, may count."""
+    size = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += (Path(folder) / name).lstat().st_size
+    return size
 
 
 def read_embedded(paths: Sequence[Path], log: FilteringBoundLogger) -> Iterator[Entry]:

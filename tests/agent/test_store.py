@@ -517,6 +517,27 @@ def test_pruning_beside_swaps_never_takes_what_is_in_use(device: Device) -> None
     assert not {"package_damaged", "package_forgotten"} & set(device.events)
 
 
+def test_pruning_beside_a_download_minds_no_file_that_comes_and_goes(device: Device) -> None:
+    store = device.open()
+    staging = store.staging("tiny", "9.0.0")
+    done = threading.Event()
+
+    def download() -> None:
+        while not done.is_set():
+            (staging / ".model.onnx.part").write_bytes(b"x")
+            (staging / ".model.onnx.part").rename(staging / "model.onnx")
+
+    thread = threading.Thread(target=download)
+    thread.start()
+    try:
+        for _ in range(100):
+            store.prune(keep_quota=False)
+    finally:
+        done.set()
+        thread.join()
+    assert staging.exists()
+
+
 def test_two_agents_do_not_share_a_folder(device: Device) -> None:
     store = device.open()
     device.use(store, "1.0.0")
