@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from tokenizers import Tokenizer
 
 from edgeqa.errors import DataError
 
@@ -42,8 +43,13 @@ def make_texts(
     random.Random(seed).shuffle(distinct)  # noqa: S311  a reproducible order, not a secret
     room = max_seq_len - 2
     rows: list[list[int]] = []
+    # A copy that cuts nothing off: a reader's tokenizer is often saved as it was trained with,
+    # cutting pairs, and fails on a single text.
+    plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    plain.no_truncation()
+    plain.no_padding()
     for text in distinct:
-        ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        ids = plain.encode(text, add_special_tokens=False).ids
         for begin in range(0, len(ids), room):
             part = ids[begin : begin + room]
             rows.append([tokenizer.cls_token_id, *part, tokenizer.sep_token_id])

@@ -182,6 +182,11 @@ def test_texts_are_cut_into_rows_with_nothing_lost(bert: Path) -> None:
     inner = sorted(len(ids) - 2 for ids in rows["input_ids"])
     assert inner == [3, 10, 30, 30]
     assert rows["length"] == [len(ids) for ids in rows["input_ids"]]
+    tokenizer.backend_tokenizer.enable_truncation(40, strategy="only_second")
+    tokenizer.backend_tokenizer.enable_padding(length=40)
+    again = make_texts(texts, tokenizer, max_seq_len=32, limit=0, seed=1)
+    assert again["input_ids"] == rows["input_ids"]
+    assert tokenizer.backend_tokenizer.truncation is not None  # its own is left as it was
     with pytest.raises(DataError, match="no text"):
         make_texts([], tokenizer, max_seq_len=32, limit=0, seed=1)
 
