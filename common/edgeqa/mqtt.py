@@ -178,6 +178,8 @@ class MqttLink:
             done.wait(timeout_s)
         self._client.disconnect()
         self._client.loop_stop()
+        if (left := self._client.socket()) is not None:
+            left.close()  # it came up just when it was to end
         self._ready.clear()
 
     def _build(self, client_id: str, will: Outgoing | None) -> paho.Client:

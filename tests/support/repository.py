@@ -138,10 +138,14 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # closing it waits for all answers, so that no socket is left open
+
+
 @contextmanager
 def serve(folder: Path, *, port: int = 0) -> Iterator[str]:
     """A plain web server of a folder; gives its URL."""
-    with ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=folder)) as server:
+    with _Server(("127.0.0.1", port), partial(_Quiet, directory=folder)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
