@@ -1,7 +1,7 @@
 """What each model answers when it is asked here, without agent and broker.
 
-The reader holds a graph for one question alone and one for several at once; with int8 weights
-their scores differ in the third digit, so both are read and an answer may be either.
+The reader holds a graph for one question alone and one for several at once. They should give the
+same (docs/adr/0005); both are read, and an answer may be either.
 """
 
 from __future__ import annotations
