@@ -19,15 +19,16 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow check format docs bench soak lock clean agent dev mosquitto
+.PHONY: demo test test-slow check format docs bench soak lock clean agent dev \
+  mosquitto postgresql prometheus
 
 demo: agent mosquitto
 	$(BIN)/edgeqa demo $(if $(ONCE),--once)
 
-test: dev mosquitto
+test: dev mosquitto postgresql prometheus
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
-test-slow: dev mosquitto
+test-slow: dev mosquitto postgresql prometheus
 	$(BIN)/pytest -m slow --timeout 3600 $(ARGS)
 
 check: dev
@@ -84,3 +85,17 @@ mosquitto:
 	  { echo "installing mosquitto"; $(SUDO) apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq \
 	      mosquitto mosquitto-clients openssl >/dev/null; }
+
+# The tests run servers of their own, in folders and on ports of their own: the package's service is
+# not started here (RUNLEVEL=1).
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+	  { echo "installing postgresql"; $(SUDO) apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) env RUNLEVEL=1 apt-get install -y -qq \
+	      --no-install-recommends postgresql >/dev/null; }
+
+prometheus:
+	@command -v prometheus >/dev/null || \
+	  { echo "installing prometheus"; $(SUDO) apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) env RUNLEVEL=1 apt-get install -y -qq \
+	      --no-install-recommends prometheus >/dev/null; }

@@ -129,6 +129,8 @@ class Verb(StrEnum):
     PRUNE = "prune"
     PACKAGES = "packages"
     PING = "ping"
+    EVALUATE = "evaluate"
+    RESEND = "resend"
 
 
 class Command(Wire):
@@ -164,3 +166,9 @@ class CommandReply(Wire):
     active: ModelRef | None = Field(default=None, description="The model that answers now.")
     packages: list[StoredPackage] | None = Field(default=None, description="Of the device.")
     freed_bytes: int | None = Field(default=None, description="By `prune`.")
+    queued: int | None = Field(
+        default=None, description="By `evaluate`: questions. By `resend`: records."
+    )
+    missing: int | None = Field(
+        default=None, description="By `resend`: records that the device does not hold any more."
+    )

@@ -30,6 +30,10 @@ class Kind(StrEnum):
     DESIRED = "model/desired"
     REPORTED = "model/reported"
     COMMANDS = "commands"
+    TELEMETRY = "telemetry"
+    EVALUATION = "evaluation"
+    SWAP = "swap"
+    HEARTBEAT = "heartbeat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,15 @@ class DeviceTopics:
         """Retained report on the model."""
         return f"{self.root}/{Kind.REPORTED}"
 
+    @property
+    def heartbeat(self) -> str:
+        """That the device is there."""
+        return f"{self.root}/{Kind.HEARTBEAT}"
+
+    def record(self, kind: str) -> str:
+        """Records of the outbox; `kind` is `telemetry`, `evaluation` or `swap`."""
+        return f"{self.root}/{kind}"
+
     def command(self, verb: str) -> str:
         """An order to this device."""
         return f"{self.root}/{Kind.COMMANDS}/{verb}"
@@ -97,6 +110,23 @@ class DeviceTopics:
         return topic.removeprefix(prefix) if topic.startswith(prefix) else None
 
 
+def of_all_devices(kind: Kind) -> str:
+    """Filter over the topic of this kind of every device."""
+    return f"{ROOT}/devices/+/{kind}"
+
+
+def shared(group: str, topic_filter: str) -> str:
+    """A shared subscription: the subscribers of one group divide the messages among them."""
+    return f"$share/{group}/{topic_filter}"
+
+
+def device_in(topic: str) -> str | None:
+    """The device in one of a device's topics; None where it is none."""
+    rest = topic.removeprefix(f"{ROOT}/devices/")
+    device = rest.partition("/")[0]
+    return device if rest != topic and is_name(device) else None
+
+
 def group_ask(group: str) -> str:
     """Questions to any one agent of a group."""
     return f"{ROOT}/groups/{group}/{Kind.ASK}"
@@ -104,7 +134,7 @@ def group_ask(group: str) -> str:
 
 def group_ask_filter(group: str) -> str:
     """Shared subscription with which the agents of a group divide its questions."""
-    return f"$share/{group}/{group_ask(group)}"
+    return shared(group, group_ask(group))
 
 
 def client_answers(client: str) -> str:
