@@ -1,8 +1,8 @@
 """The cloud's database: tables and what a row of each means. SQL lives in `edgeqa_cloud` alone.
 
 Times end in `_ms`, milliseconds since 1970 by the cloud's clock, unless they are a device's:
-`device_time_ms`. A `boot` is one start of one agent; a record is one row of a device's outbox, known
-by its boot and `seq`, so that one which comes twice is stored once.
+`device_time_ms`. A `boot` is one start of one agent; a record is one row of a device's outbox,
+known by its boot and `seq`, so that one which comes twice is stored once.
 
 One schema for SQLite and PostgreSQL; `migrations/` brings every earlier one up to it.
 """

@@ -10,6 +10,7 @@ import sys
 from edgeqa.error_code import Code, Where
 from edgeqa.errors import ExitCode
 from edgeqa.swap_codes import SWAP_CODES
+from edgeqa.telemetry_codes import TELEMETRY_CODES
 
 _A, _C, _S = Where.ANSWER, Where.CLIENT, Where.COMMAND
 
@@ -176,6 +177,7 @@ CODES: tuple[Code, ...] = (
          "Name a folder that it may write to, or free some room."),
     Code("internal_error", _S, "A bug.", "Report it with the log."),
     *SWAP_CODES,
+    *TELEMETRY_CODES,
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCALE = 3
-_PER_DOUBLING = 2**SCALE
+_PER_DOUBLING = 1 << SCALE
 # From 1 microsecond, in milliseconds, to 2**22 ms, over an hour. Beyond, values count as the bound.
 _LOWEST = -10 * _PER_DOUBLING
 _HIGHEST = 22 * _PER_DOUBLING - 1
@@ -26,7 +26,9 @@ _MAX_COUNT = 2**53
 
 
 def bucket_of(value: float) -> int:
-    """The bucket of a positive value."""
+    """The bucket of a value; the lowest for 0 and less."""
+    if value <= 0:
+        return _LOWEST
     index = math.ceil(math.log2(value) * _PER_DOUBLING) - 1
     return max(_LOWEST, min(_HIGHEST, index))
 
@@ -103,7 +105,7 @@ class Recorder:
 
     def add(self, value: float) -> None:
         """Count a value."""
-        self._counts[bucket_of(value) if value > 0 else _LOWEST] += 1
+        self._counts[bucket_of(value)] += 1
         self._sum += max(0.0, value)
 
     def merge(self, other: Histogram) -> None:
