@@ -11,6 +11,7 @@ from typing import Any
 from edgeqa.asyncapi_messages import messages, schemas
 from edgeqa.messages import SCHEMA
 from edgeqa.model_messages import Verb
+from edgeqa.telemetry_messages import RecordKind
 from edgeqa.topics import NAME_PATTERN, DeviceTopics, client_answers, group_ask, group_ask_filter
 
 # https://github.com/asyncapi/bindings/tree/master/mqtt: the version of the MQTT bindings.
@@ -82,9 +83,10 @@ def build_document() -> dict[str, Any]:
             "deviceCommands": _channel(
                 device.command("{verb}"),
                 "Orders, obeyed once, in time, or refused with a reply. Never retain one.",
-                ["command"],
+                ["command", "resendCommand", "evaluateCommand"],
                 ["device", "verb"],
             ),
+            **_records(device),
         },
         "operations": {
             "takeQuestion": _operation("receive", "deviceAsk", reply="answer"),
@@ -94,6 +96,10 @@ def build_document() -> dict[str, Any]:
             "tellStatus": _operation("send", "deviceStatus", retain=True),
             "followWish": _operation("receive", "deviceDesired", retain=True),
             "reportModel": _operation("send", "deviceReported", retain=True),
+            "beat": _operation("send", "deviceHeartbeat"),
+            "tellTelemetry": _operation("send", "deviceTelemetry"),
+            "tellEvaluation": _operation("send", "deviceEvaluation"),
+            "tellSwap": _operation("send", "deviceSwap"),
             "obeyCommand": _operation("receive", "deviceCommands", reply="commandReply"),
         },
         "components": {
@@ -111,6 +117,27 @@ def build_document() -> dict[str, Any]:
             },
             "messages": messages(),
             "schemas": schemas(),
+        },
+    }
+
+
+def _records(device: DeviceTopics) -> dict[str, Any]:
+    outboxed = (
+        "A record of the device's outbox: numbered by `seq` within `boot_id`, sent in order, again "
+        "if need be."
+    )
+    return {
+        "deviceHeartbeat": _channel(
+            device.heartbeat,
+            "Sent at each connect and at an even pace; says which records the broker has.",
+            ["heartbeat"],
+            ["device"],
+        ),
+        **{
+            f"device{kind.capitalize()}": _channel(
+                device.record(kind), outboxed, [str(kind)], ["device"]
+            )
+            for kind in RecordKind
         },
     }
 

@@ -19,6 +19,15 @@ from edgeqa.contract_examples import (
 from edgeqa.error_code import Where
 from edgeqa.messages import Answer, Ask, Status
 from edgeqa.model_messages import Command, CommandReply, Desired, Reported
+from edgeqa.telemetry_examples import EVALUATE, EVALUATIONS, HEARTBEATS, RESEND, SWAPS, TELEMETRY
+from edgeqa.telemetry_messages import (
+    EvaluateCommand,
+    Evaluation,
+    Heartbeat,
+    ResendCommand,
+    SwapReport,
+    Telemetry,
+)
 
 _CORRELATION = {
     "type": "string",
@@ -88,6 +97,40 @@ def messages() -> dict[str, Any]:
             "payload": {"$ref": "#/components/schemas/Command"},
             "examples": _examples(COMMANDS),
         },
+        "resendCommand": {
+            "summary": "`commands/resend`: records that did not arrive.",
+            "headers": _MQTT_PROPERTIES,
+            "correlationId": correlation,
+            "payload": {"$ref": "#/components/schemas/ResendCommand"},
+            "examples": _examples(RESEND),
+        },
+        "evaluateCommand": {
+            "summary": "`commands/evaluate`: evaluate the model now.",
+            "headers": _MQTT_PROPERTIES,
+            "correlationId": correlation,
+            "payload": {"$ref": "#/components/schemas/EvaluateCommand"},
+            "examples": _examples(EVALUATE),
+        },
+        "heartbeat": {
+            "summary": "The device is there, and what it has told so far.",
+            "payload": {"$ref": "#/components/schemas/Heartbeat"},
+            "examples": _examples(HEARTBEATS),
+        },
+        "telemetry": {
+            "summary": "How the device served since the record before.",
+            "payload": {"$ref": "#/components/schemas/Telemetry"},
+            "examples": _examples(TELEMETRY),
+        },
+        "evaluation": {
+            "summary": "What its model scored on a slice of an evaluation set.",
+            "payload": {"$ref": "#/components/schemas/Evaluation"},
+            "examples": _examples(EVALUATIONS),
+        },
+        "swap": {
+            "summary": "How a wish ended, or that a model was left.",
+            "payload": {"$ref": "#/components/schemas/SwapReport"},
+            "examples": _examples(SWAPS),
+        },
         "commandReply": {
             "summary": "What came of a command.",
             "headers": _REPLY_PROPERTIES,
@@ -113,6 +156,12 @@ def schemas() -> dict[str, Any]:
             (Reported, "serialization"),
             (Command, "validation"),
             (CommandReply, "serialization"),
+            (ResendCommand, "validation"),
+            (EvaluateCommand, "validation"),
+            (Heartbeat, "serialization"),
+            (Telemetry, "serialization"),
+            (Evaluation, "serialization"),
+            (SwapReport, "serialization"),
         ],
         ref_template="#/components/schemas/{model}",
     )

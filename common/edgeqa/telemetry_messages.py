@@ -218,9 +218,10 @@ class Evaluation(Record):
 
     @model_validator(mode="after")
     def _intervals_are_in_order(self) -> Evaluation:
-        for low, high in (self.exact_match_interval, self.f1_interval):
+        for name in ("exact_match_interval", "f1_interval"):
+            low, high = getattr(self, name)
             if low > high:
-                raise ValueError("an interval ends before it begins")
+                raise ValueError(f"{name} ends before it begins")
         return self
 
 

@@ -10,10 +10,19 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeqa import contract_examples
+from edgeqa import contract_examples, telemetry_examples
 from edgeqa.asyncapi import build_document, render
 from edgeqa.messages import Answer, Ask, Status, Wire, parse_payload
 from edgeqa.model_messages import Command, CommandReply, Desired, ModelState, Reported, Verb
+from edgeqa.telemetry_messages import (
+    RECORDS,
+    EvaluateCommand,
+    Evaluation,
+    Heartbeat,
+    ResendCommand,
+    SwapReport,
+    Telemetry,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,6 +136,12 @@ def test_operations_reply_where_the_specification_allows(document: dict[str, Any
         (Reported, contract_examples.REPORTS),
         (Command, contract_examples.COMMANDS),
         (CommandReply, contract_examples.COMMAND_REPLIES),
+        (ResendCommand, telemetry_examples.RESEND),
+        (EvaluateCommand, telemetry_examples.EVALUATE),
+        (Heartbeat, telemetry_examples.HEARTBEATS),
+        (Telemetry, telemetry_examples.TELEMETRY),
+        (Evaluation, telemetry_examples.EVALUATIONS),
+        (SwapReport, telemetry_examples.SWAPS),
     ],
 )
 def test_examples_are_valid(kind: type[Wire], examples: dict[str, dict[str, Any]]) -> None:
@@ -152,7 +167,7 @@ def test_every_state_and_verb_is_in_the_document(document: dict[str, Any]) -> No
     schemas = document["components"]["schemas"]
     assert schemas["ModelState"]["enum"] == [str(state) for state in ModelState]
     assert document["components"]["parameters"]["verb"]["enum"] == [str(verb) for verb in Verb]
-    for topic in ("model/desired", "model/reported", "commands/{verb}"):
+    for topic in ("model/desired", "model/reported", "commands/{verb}", "heartbeat", *RECORDS):
         addresses = [str(one["address"]) for one in document["channels"].values()]
         assert any(address.endswith(topic) for address in addresses)
 

@@ -1,4 +1,4 @@
-"""Histograms: buckets as OpenTelemetry's, exact when merged, refused when they contradict themselves."""
+"""Histograms: buckets as OpenTelemetry's, exact when merged, refused when contradictory."""
 
 from __future__ import annotations
 
