@@ -7,11 +7,15 @@ taken over by a hostile model must not gain the main process with it.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeqa.errors import EdgeqaError, ExitCode
 from edgeqa.model_messages import CheckScores
+
+# Of an outcome; they are added up, where a NaN would spoil all others.
+_TIMES = ("inference_ms", "tokenise_ms", "decode_ms", "begun_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +38,20 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one question: spans as (text, start, end, score), or an error."""
+    """What became of one question: spans as (text, start, end, score), or an error.
+
+    Attributes:
+        begun_at: `time.monotonic()` when its inference began, which processes share.
+    """
 
     spans: list[tuple[str, int, int, float]]
     no_answer_score: float
     windows: int
     inference_ms: float
     error: tuple[str, str] | None = None
+    tokenise_ms: float = 0.0
+    decode_ms: float = 0.0
+    begun_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +129,13 @@ def _plain(scores: CheckScores) -> dict[str, Any]:
 def _outcome(fields: dict[str, Any]) -> Outcome:
     spans = [(str(t), int(s), int(e), float(p)) for t, s, e, p in fields.pop("spans")]
     error = fields.pop("error")
-    return Outcome(spans=spans, error=(error[0], error[1]) if error else None, **fields)
+    times = {name: _finite(fields.pop(name)) for name in _TIMES}
+    named = (str(error[0]), str(error[1])) if error else None
+    return Outcome(spans=spans, error=named, **times, **fields)
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no time")
+    return number

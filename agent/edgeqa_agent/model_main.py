@@ -131,6 +131,7 @@ class _Worker:
     def _read(self, unit: _Unit, prepared: Prepared | Outcome, *, alone: bool) -> Outcome:
         if isinstance(prepared, Outcome):
             return prepared
+        begun_at = time.monotonic()
         try:
             reading = self._engine.read(
                 prepared,
@@ -145,6 +146,9 @@ class _Worker:
             no_answer_score=reading.no_answer_score,
             windows=reading.windows,
             inference_ms=reading.inference_ms,
+            tokenise_ms=prepared.tokenise_ms,
+            decode_ms=reading.decode_ms,
+            begun_at=begun_at,
         )
 
     def _finish(self, unit: _Unit, outcome: Outcome, begun_at: float) -> None:

@@ -40,20 +40,22 @@ OUTPUTS = ["start_logits", "end_logits"]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A question cut into windows, ready for the model."""
+    """A question cut into windows, ready for the model; `tokenise_ms` is what that took."""
 
     context: str
     windows: list[Encoding]
+    tokenise_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The answers to one question."""
+    """The answers to one question, and the time in onnxruntime and from logits to answers."""
 
     spans: list[TextSpan]
     no_answer_score: float
     windows: int
     inference_ms: float
+    decode_ms: float
 
 
 class InferenceError(EdgeqaError):
@@ -139,7 +141,9 @@ class Engine:
         Raises:
             PayloadError: see `Windower.cut`.
         """
-        return Prepared(context, self._windower.cut(question, context))
+        begun = time.perf_counter()
+        windows = self._windower.cut(question, context)
+        return Prepared(context, windows, 1000 * (time.perf_counter() - begun))
 
     def read(
         self,
@@ -164,6 +168,7 @@ class Engine:
         count = candidates_per_window(top_k)
         readings: list[WindowReading] = []
         seconds = 0.0
+        entered = time.perf_counter()
         for window in prepared.windows:
             if stop_at is not None and time.monotonic() > stop_at:
                 raise PayloadError("its deadline passed before it was answered", code="expired")
@@ -180,7 +185,8 @@ class Engine:
                 )
             )
         spans, no_answer = merge(prepared.context, prepared.windows, readings, top_k=top_k)
-        return Reading(spans, no_answer, len(readings), 1000 * seconds)
+        decoding = time.perf_counter() - entered - seconds
+        return Reading(spans, no_answer, len(readings), 1000 * seconds, 1000 * decoding)
 
     def answer(self, question: str, context: str, *, top_k: int = 1) -> Reading:
         """`prepare` and `read` in one."""
