@@ -30,11 +30,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from edgeqa.broker import BrokerSettings, resolve_broker
-from edgeqa.demo import broker_process, own_process
 from edgeqa.errors import DataError
 from edgeqa.manifest import open_package
 from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivery, Outgoing, Subscription
+from edgeqa.processes import broker_process, own_process
 from edgeqa.squad import read_squad
 from edgeqa.topics import DeviceTopics, client_answers
 from edgeqa_agent.settings import default_package

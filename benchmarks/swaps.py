@@ -32,10 +32,10 @@ from soak.memory import at_rest
 from soak.report import LoadPart, Look, MemoryPart, Soak, write_report
 from soak.truth import Expected, Question, Truth, choose, read_offline, without_ties
 
-from edgeqa.demo import broker_process
 from edgeqa.errors import DataError, EdgeqaError
 from edgeqa.logs import configure_logs
 from edgeqa.manifest import Package, open_package
+from edgeqa.processes import broker_process
 from edgeqa_agent.settings import default_package
 
 _WARM_UP_S = 3.0

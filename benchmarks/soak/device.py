@@ -13,11 +13,11 @@ from subprocess import Popen
 
 import structlog
 
-from edgeqa.demo import own_process
 from edgeqa.errors import DataError, EdgeqaError
 from edgeqa.manifest import Package
 from edgeqa.model_messages import ModelState
 from edgeqa.operator import Operator, new_wish_id
+from edgeqa.processes import own_process
 from edgeqa_agent.settings import default_package
 from edgeqa_agent.store import Store
 from soak.memory import Peaks
