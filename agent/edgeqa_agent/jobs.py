@@ -129,9 +129,9 @@ def _plain(scores: CheckScores) -> dict[str, Any]:
 def _outcome(fields: dict[str, Any]) -> Outcome:
     spans = [(str(t), int(s), int(e), float(p)) for t, s, e, p in fields.pop("spans")]
     error = fields.pop("error")
-    times = {name: _finite(fields.pop(name)) for name in _TIMES}
+    fields |= {name: _finite(fields[name]) for name in _TIMES}
     named = (str(error[0]), str(error[1])) if error else None
-    return Outcome(spans=spans, error=named, **times, **fields)
+    return Outcome(spans=spans, error=named, **fields)
 
 
 def _finite(value: Any) -> float:
