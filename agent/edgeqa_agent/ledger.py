@@ -28,13 +28,19 @@ class Progress(Enum):
 
 @dataclass(slots=True)
 class Entry:
-    """One question, and the deliveries of it that its answer acknowledges."""
+    """One question, and the deliveries of it that its answer acknowledges.
+
+    Attributes:
+        since: by the ledger's clock, when it was begun; when it was answered, from then on.
+        answered: questions in it that have an answer, no refusal.
+    """
 
     key: bytes
     deliveries: list[Delivery]
     progress: Progress = Progress.RUNNING
     answer: Outgoing | None = None
     since: float = field(default=0.0)
+    answered: int = 0
 
 
 class Ledger:

@@ -47,6 +47,19 @@ class Publisher(Protocol):
         """See `MqttLink.acknowledge`."""
 
 
+class Measures(Protocol):
+    """Who is told what becomes of questions, each once."""
+
+    def refused(self, code: str, questions: int) -> None:
+        """See `Meter.refused`."""
+
+    def completed(self, outcomes: list[Outcome], *, received_at: float, done_at: float) -> None:
+        """See `Meter.completed`."""
+
+    def published(self, questions: int, *, seconds: float) -> None:
+        """See `Meter.published`."""
+
+
 class Router:
     """Takes questions from a link, gives them to the dispatcher and publishes the answers."""
 
@@ -60,6 +73,7 @@ class Router:
         ledger: Ledger,
         replies: Replies,
         offer: Callable[[Request], bool],
+        meter: Measures,
         log: FilteringBoundLogger,
     ) -> None:
         self.counts: Counter[str] = Counter()
@@ -70,6 +84,7 @@ class Router:
         self._ledger = ledger
         self._replies = replies
         self._offer = offer
+        self._meter = meter
         self._log = log
         self._lock = threading.Lock()
         self._parked: deque[Delivery] = deque()
@@ -132,7 +147,8 @@ class Router:
             if error.code == "unknown_context" and self._park(delivery):
                 return
             question_id = ask.id if ask else self._intake.id_in(delivery.payload)
-            self._refuse(delivery, reply_to, question_id, error)
+            questions = len(ask.questions) if ask and ask.questions else 1
+            self._refuse(delivery, reply_to, question_id, error, questions=questions)
 
     def _reply_to(self, delivery: Delivery) -> ReplyTo:
         if delivery.response_topic is None:
@@ -194,19 +210,29 @@ class Router:
         model: ModelRef | None,
     ) -> None:
         answer = self._replies.answer(asked, outcomes, begun_at, model)
+        done_at = time.monotonic()
         with self._lock:
             self._ledger.finish(entry, answer)
+            entry.answered = sum(outcome.error is None for outcome in outcomes)
             for outcome in outcomes:
                 self.counts[outcome.error[0] if outcome.error else "answered"] += 1
-        self._publish(entry, answer)
+        if self._publish(entry, answer):
+            self._meter.completed(outcomes, received_at=asked.received_at, done_at=done_at)
+        else:
+            self._meter.refused("packet_too_large", len(outcomes))
 
-    def _publish(self, entry: Entry, answer: Outgoing) -> None:
+    def _publish(self, entry: Entry, answer: Outgoing) -> bool:
+        """Hand an answer over; False where an error had to take its place."""
+
         def delivered(reason: str | None) -> None:
             if reason:
                 self._log.debug("answer_unheard", reason=reason, topic=answer.topic)
             with self._lock:
+                known = entry.progress is Progress.DELIVERED
                 entry.progress = Progress.DELIVERED
                 served, entry.deliveries = entry.deliveries, []
+            if entry.answered and not known:
+                self._meter.published(entry.answered, seconds=time.monotonic() - entry.since)
             for delivery in served:
                 self._link.acknowledge(delivery)
 
@@ -217,15 +243,24 @@ class Router:
             self._log.error("answer_not_queued", code=error.code)
             if error.code == "packet_too_large":
                 # It never will be taken: say so, instead of blocking all later acknowledgements.
+                entry.answered = 0
                 self._publish(entry, self._replies.too_large(answer, str(error)))
-                return
+                return False
             with self._lock:  # unacknowledged, the question comes again with the next connection
                 entry.progress = Progress.UNSENT
+        return True
 
     def _refuse(
-        self, delivery: Delivery, reply_to: ReplyTo, question_id: str | None, error: PayloadError
+        self,
+        delivery: Delivery,
+        reply_to: ReplyTo,
+        question_id: str | None,
+        error: PayloadError,
+        *,
+        questions: int = 1,
     ) -> None:
         self._count(error.code)
+        self._meter.refused(error.code, questions)
         self._log.debug("question_refused", code=error.code, reason=str(error))
         refusal = self._replies.refusal(reply_to, question_id, error)
         try:

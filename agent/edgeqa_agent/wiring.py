@@ -26,6 +26,7 @@ from edgeqa_agent.hardware import describe_hardware
 from edgeqa_agent.intake import Intake, QuestionLimits
 from edgeqa_agent.ledger import Ledger
 from edgeqa_agent.loader import Loader
+from edgeqa_agent.meter import Meter
 from edgeqa_agent.model_process import ModelProcess
 from edgeqa_agent.obtain import Obtainer
 from edgeqa_agent.orders import Orders, Withdrawal
@@ -175,7 +176,8 @@ class Wiring:
                 *(Subscription(group_ask_filter(group), on_ask) for group in settings.groups),
             ],
         )
-        router = self._router(link, dispatcher)
+        meter = Meter()
+        router = self._router(link, dispatcher, meter)
         supervisor = Supervisor(
             dispatcher=dispatcher,
             loader=loader,
@@ -230,7 +232,7 @@ class Wiring:
             ),
         )
 
-    def _router(self, link: MqttLink, dispatcher: Dispatcher) -> Router:
+    def _router(self, link: MqttLink, dispatcher: Dispatcher, meter: Meter) -> Router:
         settings = self._settings
         contexts = Contexts(
             max_texts=settings.max_contexts,
@@ -251,7 +253,8 @@ class Wiring:
             contexts=contexts,
             ledger=Ledger(capacity=settings.remembered_answers, keep_s=settings.remembered_s),
             replies=Replies(device=settings.device),
-            offer=dispatcher.offer,
+            offer=meter.through(dispatcher.offer),
+            meter=meter,
             log=self._log,
         )
 

@@ -22,6 +22,7 @@ from edgeqa_agent.contexts import Contexts
 from edgeqa_agent.intake import Intake, QuestionLimits
 from edgeqa_agent.jobs import Outcome
 from edgeqa_agent.ledger import Ledger
+from edgeqa_agent.meter import PARTS, Meter
 from edgeqa_agent.replies import Replies
 from edgeqa_agent.request import Request
 from edgeqa_agent.router import Router
@@ -65,6 +66,7 @@ class Bench:
     def __init__(self, *, queue_size: int = 10) -> None:
         self.link = Link()
         self.requests: list[Request] = []
+        self.meter = Meter()
         self._queue_size = queue_size
         contexts = Contexts(max_texts=2, max_bytes=1000, max_chars=500)
         limits = QuestionLimits(max_batch=4, max_payload_bytes=10_000, max_context_chars=1000)
@@ -75,7 +77,8 @@ class Bench:
             contexts=contexts,
             ledger=Ledger(capacity=10, keep_s=60),
             replies=Replies(device="pi"),
-            offer=self._offer,
+            offer=self.meter.through(self._offer),
+            meter=self.meter,
             log=structlog.get_logger(),
         )
 
@@ -315,3 +318,70 @@ def test_counts_say_what_became_of_questions(bench: Bench) -> None:
     bench.router.on_ask(asked(redelivered=True))
 
     assert bench.router.counts == {"answered": 1, "not_json": 1, "repeated": 1}
+
+
+def test_meter_counts_each_question_once_however_often_it_is_delivered(bench: Bench) -> None:
+    bench.router.on_ask(asked())
+    bench.router.on_ask(asked(redelivered=True))
+    bench.answer()
+    bench.router.on_ask(asked(redelivered=True))
+    bench.link.deliver_all()
+    bench.router.on_ask(asked(redelivered=True))
+    bench.router.on_ask(asked())  # the client asks again, and is told the same again
+    bench.link.deliver_all()
+
+    figures = bench.meter.take()
+    assert figures.outcomes == {"answered": 1}
+    assert {part: histogram.count for part, histogram in figures.latency.items()} == dict.fromkeys(
+        PARTS, 1
+    )
+    assert (figures.depth, figures.depth_max) == (0, 1)
+
+
+def test_meter_counts_the_publishing_of_an_answer_that_had_to_wait(bench: Bench) -> None:
+    bench.router.on_ask(asked())
+    bench.link.full = True
+    bench.answer()
+    assert "publish" not in bench.meter.take().latency
+
+    bench.link.full = False
+    bench.router.on_ask(asked(redelivered=True))
+    bench.link.deliver_all()
+    figures = bench.meter.take()
+    assert figures.outcomes == {}
+    assert figures.latency["publish"].count == 1
+
+
+def test_meter_counts_an_answer_that_cannot_be_said_as_a_refusal(bench: Bench) -> None:
+    bench.link.max_bytes = 300
+    bench.router.on_ask(asked())
+    bench.answer(outcome=Outcome([("x" * 400, 0, 400, 0.5)], 0.1, 1, 3.0))
+    bench.link.deliver_all()
+
+    figures = bench.meter.take()
+    assert (figures.outcomes, figures.latency) == ({"packet_too_large": 1}, {})
+
+
+def test_meter_counts_all_questions_of_a_message_that_is_refused(bench: Bench) -> None:
+    full = Bench(queue_size=0)
+    items = [{"question": "q?"}, {"question": "r?"}]
+    full.router.on_ask(asked({"context": "x", "questions": items}))
+    full.router.on_ask(asked(b"{", correlation=b"2"))
+    full.router.on_ask(asked(response_topic="edgeqa/v1/devices/pi/ask", correlation=b"3"))
+    full.router.on_ask(asked({"context": "x", "questions": items * 3}, correlation=b"4"))
+
+    assert full.meter.take().outcomes == {
+        "busy": 2,
+        "not_json": 1,
+        "invalid_response_topic": 1,
+        "batch_too_large": 6,
+    }
+
+
+def test_meter_counts_a_question_that_waited_for_its_text_once(bench: Bench) -> None:
+    bench.router.connected()
+    bench.router.on_ask(asked({"id": "1", "question": "q?", "context_id": "manual"}))
+    bench.router.on_context(asked(b"the text", topic=TOPICS.context("manual")))
+    bench.answer()
+
+    assert bench.meter.take().outcomes == {"answered": 1}
