@@ -1,8 +1,8 @@
 """Whether a device is there: what the broker last told of it, and how long it has been silent.
 
-The broker tells `offline` when it notices that the connection broke, after one and a half keep-alive
-intervals; a broker that is away itself tells nothing. So a device that is said to be online and
-misses two heartbeats is `silent`: nobody knows. Judged when it is read, never stored.
+The broker tells `offline` when it notices that the connection broke, after one and a half
+keep-alive intervals; a broker that is away itself tells nothing. So a device that is said to be
+online and misses two heartbeats is `silent`: nobody knows. Judged when it is read, never stored.
 """
 
 from __future__ import annotations
