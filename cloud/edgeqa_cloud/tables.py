@@ -43,10 +43,13 @@ devices = Table(
     Column("id", _Key, primary_key=True),
     Column("device", String(64), nullable=False, unique=True),
     Column("first_seen_ms", BigInteger, nullable=False),
-    Column("last_seen_ms", BigInteger, nullable=False, index=True),
+    # Not indexed: it changes with every message, and a list of the fleet reads all devices anyway.
+    Column("last_seen_ms", BigInteger, nullable=False),
     # `online` or `offline`, as last told; silence is judged when it is read (`presence.py`).
     Column("presence", String(16)),
     Column("presence_reason", String(64)),
+    Column("presence_ms", BigInteger),  # when that was told
+    # Of the newest start that was heard of.
     Column("boot_id", String(64)),
     Column("heartbeat_interval_s", Float),
     # The device's clock minus ours; from heartbeats, which are sent when they are written.
@@ -62,7 +65,7 @@ devices = Table(
     Column("reported", JSON),
     # The last figures, here so that a list of the fleet joins nothing.
     Column("evaluated_ms", BigInteger),
-    Column("evaluation_questions", Integer),
+    Column("evaluation_questions", BigInteger),
     Column("exact_match", Float),
     Column("f1", Float),
     Column("telemetry_ms", BigInteger),
@@ -86,8 +89,6 @@ boots = Table(
     Column("epoch_ms", BigInteger),
     # All records up to here are settled: stored, quarantined, or known to be lost.
     Column("settled", BigInteger, nullable=False, default=0, server_default="0"),
-    # Highest that was stored.
-    Column("highest", BigInteger, nullable=False, default=0, server_default="0"),
     # The broker had acknowledged all up to here, as a heartbeat told at `announced_ms`.
     Column("announced", BigInteger, nullable=False, default=0, server_default="0"),
     Column("announced_ms", BigInteger),
@@ -99,9 +100,11 @@ boots = Table(
 records = Table(
     "records",
     metadata,
-    Column("boot", ForeignKey("boots.id"), primary_key=True),
-    Column("seq", BigInteger, primary_key=True),
-    # A `RecordKind`, or `quarantined`: it came, and lies in `quarantine`.
+    # Of `boots`. Not a foreign key: whoever stores a record makes its boot first, in the same
+    # transaction, and a check for each of thousands of rows a second would be felt.
+    Column("boot", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    # A `RecordKind`, or `quarantined`: it came, and lies in `quarantine`; its payload is empty.
     Column("kind", String(16), nullable=False),
     Column("time_ms", BigInteger, nullable=False),
     Column("device_time_ms", BigInteger, nullable=False),
@@ -178,7 +181,7 @@ quarantine = Table(
     Column("id", _Key, primary_key=True),
     Column("received_ms", BigInteger, nullable=False, index=True),
     Column("topic", Text, nullable=False),
-    Column("device", String(64)),
+    Column("device", String(64)),  # of the topic
     Column("code", String(64), nullable=False, index=True),
     Column("message", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),  # as it came
@@ -209,6 +212,16 @@ rollups = Table(
     Column("f1", Float),
 )
 Index("ix_rollups_period_start_ms", rollups.c.period, rollups.c.start_ms)
+
+rollups_due = Table(
+    "rollups_due",
+    metadata,
+    # An hour of a device that got records which its roll-up does not hold yet.
+    Column("device_id", ForeignKey("devices.id"), primary_key=True),
+    Column("start_ms", BigInteger, primary_key=True, autoincrement=False),
+    # Another number each time: whoever rolls the hour up sees whether more came meanwhile.
+    Column("mark", BigInteger, nullable=False),
+)
 
 leases = Table(
     "leases",

@@ -1,0 +1,1 @@
+"""Alembic's migrations of the cloud's database; run by `edgeqa_cloud.migrate`."""
