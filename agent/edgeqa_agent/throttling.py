@@ -20,8 +20,8 @@ _FILES = (
 _COMMANDS = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
 # It answers in milliseconds; when the firmware hangs, it never does.
 _COMMAND_TIMEOUT_S = 2.0
-_MAX_CHARS = 40
-# Source: Raspberry Pi documentation, `vcgencmd get_throttled`.
+_MAX_DIGITS = 8  # of 32 bits
+# Source: Raspberry Pi documentation, `vcgencmd get_throttled`, a number of 32 bits.
 _FLAGS = {
     0: "under_voltage",
     1: "frequency_capped",
@@ -73,7 +73,7 @@ def throttled(*, root: Path = ROOT, run: Run = run_command) -> list[str] | None:
 def flags_in(text: str) -> list[str] | None:
     """The names of the bits of a hexadecimal number; None for anything else."""
     digits = text.strip().lower().removeprefix("0x")
-    if not digits or len(digits) > _MAX_CHARS or not all(c in "0123456789abcdef" for c in digits):
+    if not digits or len(digits) > _MAX_DIGITS or not all(c in "0123456789abcdef" for c in digits):
         return None
     bits = int(digits, 16)
     return [name for bit, name in _FLAGS.items() if bits >> bit & 1]
