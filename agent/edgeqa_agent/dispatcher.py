@@ -41,13 +41,7 @@ Observer = Callable[[list[Task], list[Outcome]], None]
 class Dispatcher:
     """Feeds one active model process."""
 
-    def __init__(
-        self,
-        *,
-        threads: int,
-        queue_size: int,
-        log: FilteringBoundLogger,
-    ) -> None:
+    def __init__(self, *, threads: int, queue_size: int, log: FilteringBoundLogger) -> None:
         self.observer: Observer | None = None
         self._model_threads = threads
         self._queue_size = queue_size
@@ -77,6 +71,12 @@ class Dispatcher:
         """The model that answers now."""
         active = self._active
         return active.model if active else None
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the model processes, the active one and others."""
+        with self._changed:
+            return [lane.process.pid for lane in self._lanes]
 
     def start(self) -> None:
         """Begin to feed whatever is active."""

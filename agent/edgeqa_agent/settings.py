@@ -170,6 +170,15 @@ class AgentSettings(BrokerSettings, BaseSettings):
     drain_timeout_s: float = Field(
         default=10.0, ge=0, le=600, description="Limit for finishing questions at a stop."
     )
+    telemetry_interval_s: float = Field(
+        default=60.0,
+        ge=1,
+        le=86_400,
+        description="How often a device that is asked tells how it serves, seconds.",
+    )
+    telemetry_idle_interval_s: float = Field(
+        default=900.0, ge=1, le=86_400, description="The same, of one to which nothing happens."
+    )
     health_file: Path | None = Field(
         default=None, description="Written every few seconds; read by `edgeqa agent health`."
     )

@@ -1,0 +1,68 @@
+"""Ties the telemetry loop to the parts of an agent that it asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from edgeqa.telemetry_messages import Outboxed
+from edgeqa_agent.dispatcher import Dispatcher
+from edgeqa_agent.meter import Meter
+from edgeqa_agent.settings import AgentSettings
+from edgeqa_agent.telemetry import Append, Schedule, Sources, TelemetryLoop
+from edgeqa_agent.vitals import Vitals
+
+
+class Records(Protocol):
+    """The part of an outbox that telemetry needs."""
+
+    @property
+    def append(self) -> Append:
+        """Keep a record."""
+
+    def state(self) -> Outboxed:
+        """How full it is."""
+
+
+def telemetry_loop(
+    settings: AgentSettings,
+    *,
+    dispatcher: Dispatcher,
+    meter: Meter,
+    connects: Callable[[], int],
+    outbox: Records,
+    log: FilteringBoundLogger,
+) -> TelemetryLoop:
+    """A loop that tells of these parts; not started.
+
+    Args:
+        settings: of the agent.
+        dispatcher: knows the model and its processes.
+        meter: counts the questions.
+        connects: gives the connections to the broker since the start.
+        outbox: takes the records.
+        log: of the agent.
+    """
+
+    def processes() -> list[tuple[str, int]]:
+        return [("agent", os.getpid()), *(("model", pid) for pid in dispatcher.pids)]
+
+    return TelemetryLoop(
+        sources=Sources(
+            take=meter.take,
+            model=lambda: dispatcher.model,
+            connects=connects,
+            processes=processes,
+            outbox=outbox.state,
+        ),
+        vitals=Vitals(state_dir=settings.resolved_state_dir()),
+        schedule=Schedule(
+            interval_s=settings.telemetry_interval_s,
+            idle_interval_s=settings.telemetry_idle_interval_s,
+        ),
+        append=outbox.append,
+        log=log,
+    )
