@@ -19,4 +19,12 @@ TELEMETRY_CODES: tuple[Code, ...] = (
          "Run `edgeqa cloud migrate`."),
     Code("unknown_device", _C, "The cloud has never heard of the device.",
          "Check the name: `edgeqa fleet` lists all."),
+    Code("datasets_missing", _C, "A data set is of a kind that takes the library `datasets`.",
+         "pip install 'edgeqa[evaluation]', or name a SQuAD JSON file."),
+    Code("evaluation_running", _W, "The device evaluates itself already.",
+         "Wait for its result; it comes as an evaluation.", retry=True),
+    Code("evaluation_off", _W, "Self-evaluation is switched off on the device.",
+         "Set the agent's `evaluation_data` to something else than `off`."),
+    Code("unknown_slice", _W, "The evaluation set has no such slice.",
+         "The message says how many there are; they count from 0."),
 )  # fmt: skip

@@ -47,8 +47,8 @@ def export(
 
     Exit code 6 if the graph does not give torch's logits and spans.
     """
+    from edgeqa.data.sources import load_examples
     from edgeqa_models.checks import SHIPPED, read_checks
-    from edgeqa_models.data import load_examples
     from edgeqa_models.export import export as run
     from edgeqa_models.sample import draw
 

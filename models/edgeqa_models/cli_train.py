@@ -57,8 +57,9 @@ def finetune(
     Repeated questions and those that hold the placeholder <unk> are left out. Ctrl-C writes a
     checkpoint; the same command goes on from it.
     """
+    from edgeqa.data.sources import load_examples
     from edgeqa.reader.windows import WindowSizes
-    from edgeqa_models.data import distinct, legible, load_examples
+    from edgeqa_models.data import distinct, legible
     from edgeqa_models.finetune import FinetuneOptions
     from edgeqa_models.finetune import finetune as run
     from edgeqa_models.training import Schedule
@@ -134,8 +135,9 @@ def distil(
     to 1, each logged apart in OUTPUT/*/loss.jsonl. Ctrl-C writes a checkpoint; the same command
     goes on from it.
     """
+    from edgeqa.data.sources import load_examples
     from edgeqa.reader.windows import WindowSizes
-    from edgeqa_models.data import distinct, legible, load_examples
+    from edgeqa_models.data import distinct, legible
     from edgeqa_models.distil import DistilOptions, Stage
     from edgeqa_models.distil import distil as run
     from edgeqa_models.losses import Weights

@@ -6,6 +6,7 @@ order given; with the handful of models of a comparison that is enough, and it i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 _GAP = 8.0
 _LATER = 10.0  # covered pixels that one place further down the list is as bad as
-_OUTSIDE = 50.0  # a pixel outside the frame is as bad as so many covered ones
+_OUTSIDE = 50.0  # a pixel outside the frame, or a part of the first one, is as so many covered
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def _cost(box: Box, others: Sequence[Box], frame: Box) -> float:
     covered = sum(_overlap(box, other) for other in others)
     outside = max(0.0, frame[0] - box[0]) + max(0.0, box[2] - frame[2])
     outside += max(0.0, frame[1] - box[1]) + max(0.0, box[3] - frame[3])
-    return covered + _OUTSIDE * outside
+    return covered + _OUTSIDE * math.ceil(outside)
 
 
 def _overlap(one: Box, other: Box) -> float:

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgeqa.data.identity import Task
 from edgeqa.errors import DataError
 from edgeqa.manifest import Baseline, Measured
 
-Task = Literal["squad_v1", "squad_v2"]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Interval = tuple[Percent, Percent]
 
@@ -34,7 +34,7 @@ class Report(BaseModel):
     """The result of an evaluation, as its JSON file holds it. Scores are in percent.
 
     Attributes:
-        fingerprint: SHA-256 of the data file, see `sample.fingerprint`.
+        fingerprint: SHA-256 of the data file, see `edgeqa.data.identity`.
         task: `squad_v2` where the empty answer is one; `null_threshold` says when it is given.
         model_bytes: of the graph file.
         complete: false where Ctrl-C stopped it; such a report is no evidence.

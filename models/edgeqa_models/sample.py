@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from edgeqa.data.identity import Task, fingerprint, null_threshold, task_of, title
+from edgeqa.data.sources import load_examples, located
 from edgeqa.squad import Example
-from edgeqa.squad_v2 import EVEN
-from edgeqa_models.data import load_examples, located
-from edgeqa_models.report import Task
-
-_SUFFIX = re.compile(r"\.(json|jsonl|ndjson|parquet|arrow)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +31,7 @@ class Sample:
 
         None scores as SQuAD v1.1 does.
         """
-        if wanted is not None:
-            return wanted
-        return EVEN if self.task == "squad_v2" else None
+        return null_threshold(self.task) if wanted is None else wanted
 
 
 def take_sample(
@@ -60,11 +52,10 @@ def take_sample(
     source = located(source)
     everything = load_examples([source], split=split)
     examples = draw(everything, limit, seed)
-    title = name or _SUFFIX.sub("", Path(source).name)
+    called = name or title(source)
     if len(examples) < len(everything):
-        title = f"{title} ({len(examples)} of {len(everything)} questions, seed {seed})"
-    task: Task = "squad_v1" if all(example.answers for example in everything) else "squad_v2"
-    return Sample(examples, title, fingerprint(source, everything), task)
+        called = f"{called} ({len(examples)} of {len(everything)} questions, seed {seed})"
+    return Sample(examples, called, fingerprint(source, everything), task_of(everything))
 
 
 def draw(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
@@ -72,14 +63,3 @@ def draw(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
     if not limit or limit >= len(examples):
         return list(examples)
     return random.Random(seed).sample(examples, limit)  # noqa: S311  a sample, not a secret
-
-
-def fingerprint(source: str, examples: Sequence[Example]) -> str:
-    """SHA-256 of a data file; of the questions themselves where the source is no single file."""
-    path = Path(source)
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(repr(example).encode())
-    return digest.hexdigest()

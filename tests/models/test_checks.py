@@ -9,11 +9,11 @@ import pytest
 from support.tiny import save_squad
 
 from edgeqa import evaluation_set
+from edgeqa.data.sources import load_examples
 from edgeqa.errors import DataError
 from edgeqa.manifest import open_package
 from edgeqa.reader.engine import Engine
 from edgeqa_models.checks import SHIPPED, read_checks, run_checks
-from edgeqa_models.data import load_examples
 from edgeqa_models.evaluate import evaluate
 from edgeqa_models.sample import take_sample
 

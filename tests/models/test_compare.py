@@ -15,6 +15,7 @@ import pytest
 from support.tiny import save_squad
 from typer.testing import CliRunner
 
+from edgeqa.data.sources import load_examples
 from edgeqa.errors import DataError, EdgeqaError, ModelLoadError, UsageError
 from edgeqa.reader.engine import Engine, Reading
 from edgeqa_models.cli import app
@@ -22,7 +23,6 @@ from edgeqa_models.compare import BLOCK, against_first, ask_in_turns
 from edgeqa_models.comparison import Comparison, Entry
 from edgeqa_models.comparison_table import as_markdown, as_text
 from edgeqa_models.contenders import Loaded, find_contenders
-from edgeqa_models.data import load_examples
 from edgeqa_models.draft import Measurable, open_measurable
 from edgeqa_models.evaluate import Tally, evaluate
 from edgeqa_models.report import Report, read_report

@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgeqa.errors import UsageError
@@ -124,6 +124,7 @@ def apart(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
+@example(892.125, 60.0, 50.0)  # a part of a pixel
 @given(st.floats(60, 1140), st.floats(60, 640), st.floats(5, 50))
 @settings(max_examples=100, deadline=None)
 def test_a_label_stays_in_the_frame_and_off_its_circle(x: float, y: float, radius: float) -> None:

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny import make_tokenizer, questions, save_squad
 
+from edgeqa.data.sources import load_examples
 from edgeqa.errors import DataError
 from edgeqa.reader.windows import Windower, WindowSizes
 from edgeqa.squad import Example, Gold
-from edgeqa_models.data import distinct, legible, load_examples
+from edgeqa_models.data import distinct, legible
 from edgeqa_models.features import FeatureOptions, make_features
 
 PLAIN = FeatureOptions(mismatched=0.0)

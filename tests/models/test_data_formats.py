@@ -13,9 +13,9 @@ import pytest
 from pyarrow import parquet
 from support.tiny import save_squad
 
+from edgeqa.data.sources import load_examples
 from edgeqa.errors import DataError
 from edgeqa.squad import Example, read_squad
-from edgeqa_models.data import load_examples
 
 Row = dict[str, Any]
 

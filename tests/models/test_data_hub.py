@@ -43,7 +43,7 @@ def load_elsewhere(name: str, cache: Path, **settings: str) -> list[str]:
     """Load in a process of its own, which reads the hub's settings anew; what it complains of."""
     script = (
         "from edgeqa.errors import DataError\n"
-        "from edgeqa_models.data import load_examples\n"
+        "from edgeqa.data.sources import load_examples\n"
         f"try: load_examples([{name!r}], split='validation')\n"
         "except DataError as error: print(error)"
     )

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from support.tiny import questions
 from typer.testing import CliRunner
 
+from edgeqa.data.sources import load_examples
 from edgeqa.errors import ConfigError, DataError, ModelLoadError
 from edgeqa.reader.windows import WindowSizes
 from edgeqa_models.checkpoint import load_reader
 from edgeqa_models.cli import app
-from edgeqa_models.data import load_examples
 from edgeqa_models.distil import DistilOptions, Stage, distil
 from edgeqa_models.distil_language import fill, load_filler, make_filler, mask
 from edgeqa_models.export import export

@@ -17,18 +17,19 @@ import pytest
 from support.tiny import save_squad
 from typer.testing import CliRunner
 
+from edgeqa.data.identity import fingerprint
+from edgeqa.data.sources import load_examples
 from edgeqa.errors import ConfigError, DataError, EdgeqaError, ModelLoadError, UsageError
 from edgeqa.squad import Example, Gold
 from edgeqa_models.answers import answer_lines
 from edgeqa_models.cli import app
-from edgeqa_models.data import load_examples
 from edgeqa_models.draft import open_measurable
 from edgeqa_models.evaluate import Asked, Tally, evaluate
 from edgeqa_models.interrupt import Interrupt
 from edgeqa_models.peak_memory import peak_memory
 from edgeqa_models.report import read_report
 from edgeqa_models.result_file import demand_places, write_result
-from edgeqa_models.sample import draw, fingerprint, take_sample
+from edgeqa_models.sample import draw, take_sample
 from edgeqa_models.significance import bootstrap_interval, mcnemar, paired_difference
 
 

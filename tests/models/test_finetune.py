@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from edgeqa.data.sources import load_examples
 from edgeqa.errors import ConfigError, ModelLoadError
 from edgeqa.reader.windows import WindowSizes
-from edgeqa_models.data import load_examples
 from edgeqa_models.finetune import FinetuneOptions, finetune
 from edgeqa_models.training import Schedule
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgeqa.data.rows import demand_columns, read_rows
 from edgeqa.errors import DataError
 from edgeqa.squad import Example
-from edgeqa_models.rows import demand_columns, read_rows
 
 PARQUET = b"PAR1"
 ARROW_FILE = b"ARROW1"
@@ -37,9 +37,11 @@ def read_columns(path: Path) -> list[Example]:
     Raises:
         DataError: it cannot be read, is neither, or has not the columns of a question.
     """
-    import pyarrow as pa  # noqa: PLC0415  not needed for JSON
-    from pyarrow import parquet  # noqa: PLC0415
-
+    try:
+        import pyarrow as pa  # noqa: PLC0415  not needed for JSON
+        from pyarrow import parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise _missing(str(path)) from error
     try:
         head = first_bytes(path)
         if head.startswith(PARQUET):
@@ -61,8 +63,7 @@ def read_saved(folder: Path, split: str) -> list[Example]:
     Raises:
         DataError: it cannot be read, or has no such split.
     """
-    import datasets  # noqa: PLC0415  takes seconds
-
+    datasets = datasets_module(str(folder))
     try:
         folder = _split_folder(folder, split)
         if not _parse(folder / "state.json")["_data_files"]:
@@ -76,6 +77,19 @@ def read_saved(folder: Path, split: str) -> list[Example]:
             f"({type(error).__name__}: {_line(error)})"
         ) from error
     return from_table(table, str(folder))
+
+
+def datasets_module(source: str) -> Any:
+    """The `datasets` library; seconds to import.
+
+    Raises:
+        DataError: `datasets_missing`, it is not installed.
+    """
+    try:
+        import datasets  # noqa: PLC0415
+    except ImportError as error:
+        raise _missing(source) from error
+    return datasets
 
 
 def from_table(table: Any, source: str) -> list[Example]:
@@ -99,6 +113,13 @@ def first_bytes(path: Path) -> bytes:
             return file.read(len(ARROW_FILE))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _missing(source: str) -> DataError:
+    return DataError(
+        f"{source}: reading it takes `datasets`: pip install 'edgeqa[evaluation]'",
+        code="datasets_missing",
+    )
 
 
 def _split_folder(folder: Path, split: str) -> Path:
