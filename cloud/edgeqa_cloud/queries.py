@@ -1,0 +1,157 @@
+"""Reading devices: a page of the fleet, or one.
+
+Two statements for a page and one for a device, however many there are; what a list shows stands in
+the table `devices` itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, String, and_, cast, func, or_, select, true
+
+from edgeqa_cloud.fleet_views import DevicePage, DeviceView, ModelView
+from edgeqa_cloud.presence import Presence, presence_column
+from edgeqa_cloud.tables import devices
+
+MAX_PAGE = 100_000
+
+
+class DeviceSort(StrEnum):
+    """By what a list is sorted; what is not known comes last."""
+
+    DEVICE = "device"
+    PRESENCE = "presence"
+    SEEN = "seen"
+    MODEL = "model"
+    EXACT_MATCH = "em"
+    F1 = "f1"
+    P95 = "p95"
+    TEMPERATURE = "temperature"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFilter:
+    """Which devices; None lets all through.
+
+    Attributes:
+        presence: one of these.
+        model: its name, or `NAME@VERSION`.
+        group: that they are in.
+        text: is part of the id, the board or the model's name; capitals do not matter.
+    """
+
+    presence: frozenset[Presence] | None = None
+    model: str | None = None
+    group: str | None = None
+    text: str | None = None
+
+
+def list_devices(
+    connection: Connection,
+    *,
+    now_ms: int,
+    which: DeviceFilter = DeviceFilter(),
+    sort: DeviceSort = DeviceSort.DEVICE,
+    descending: bool = False,
+    limit: int = MAX_PAGE,
+    offset: int = 0,
+) -> DevicePage:
+    """A page of the fleet.
+
+    Args:
+        connection: in a transaction.
+        now_ms: for the presence.
+        which: the filter.
+        sort: by what; devices that are alike by their id.
+        descending: largest first.
+        limit: most on this page.
+        offset: that come before it.
+    """
+    presence = presence_column(now_ms)
+    wanted = _condition(which, presence)
+    total = connection.execute(select(func.count()).select_from(devices).where(wanted)).scalar_one()
+    key = _sort_key(sort, presence)
+    rows = connection.execute(
+        select(devices, presence.label("judged"))
+        .where(wanted)
+        .order_by((key.desc() if descending else key.asc()).nulls_last(), devices.c.device)
+        .limit(limit)
+        .offset(offset)
+    )
+    return DevicePage(now_ms=now_ms, total=total, devices=[device_view(row) for row in rows])
+
+
+def find_device(
+    connection: Connection, device: str, *, now_ms: int
+) -> tuple[int, DeviceView] | None:
+    """A device by its id: its key in the database, and what is known of it."""
+    row = connection.execute(
+        select(devices, presence_column(now_ms).label("judged")).where(devices.c.device == device)
+    ).one_or_none()
+    return None if row is None else (row.id, device_view(row))
+
+
+def device_view(row: Row[Any]) -> DeviceView:
+    """From a row of `devices` with its presence as `judged`."""
+    hardware: dict[str, Any] = row.hardware or {}
+    reported: dict[str, Any] = row.reported or {}
+    reason: dict[str, Any] = reported.get("reason") or {}
+    return DeviceView(
+        presence=Presence(row.judged),
+        groups=row.groups or [],
+        board=hardware.get("board"),
+        machine=hardware.get("machine"),
+        model=None
+        if row.model_name is None
+        else ModelView(
+            name=row.model_name, version=row.model_version or "", digest=row.model_digest
+        ),
+        swap_state=reported.get("state"),
+        swap_code=reason.get("code"),
+        throttled=row.throttled or [],
+        **{name: getattr(row, name) for name in _SAME},
+    )
+
+
+# Fields that are columns of the same name.
+_SAME = frozenset(DeviceView.model_fields) & {column.name for column in devices.c} - {
+    "presence",
+    "groups",
+    "throttled",
+}
+
+
+def _condition(which: DeviceFilter, presence: ColumnElement[str]) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [true()]
+    if which.presence is not None:
+        conditions.append(presence.in_([one.value for one in which.presence]))
+    if which.model is not None:
+        name, _, version = which.model.partition("@")
+        conditions.append(devices.c.model_name == name)
+        if version:
+            conditions.append(devices.c.model_version == version)
+    if which.group is not None:
+        # A JSON list of names, which hold no quotes: the text of one is found only where it is.
+        conditions.append(
+            cast(devices.c.groups, String).contains(f'"{which.group}"', autoescape=True)
+        )
+    if which.text is not None:
+        columns = (devices.c.device, devices.c.model_name, cast(devices.c.hardware, String))
+        conditions.append(or_(*(one.icontains(which.text, autoescape=True) for one in columns)))
+    return and_(*conditions)
+
+
+def _sort_key(sort: DeviceSort, presence: ColumnElement[str]) -> ColumnElement[Any]:
+    return {
+        DeviceSort.DEVICE: devices.c.device,
+        DeviceSort.PRESENCE: presence,
+        DeviceSort.SEEN: devices.c.last_seen_ms,
+        DeviceSort.MODEL: devices.c.model_name + "@" + devices.c.model_version,
+        DeviceSort.EXACT_MATCH: devices.c.exact_match,
+        DeviceSort.F1: devices.c.f1,
+        DeviceSort.P95: devices.c.p95_ms,
+        DeviceSort.TEMPERATURE: devices.c.temperature_celsius,
+    }[sort]
