@@ -100,8 +100,8 @@ def _adds_in_32_bits() -> bool:
     return "vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
 
 
-# Random weights are harsher than trained ones: the tables of docs/models.md have those. Without VNNI
-# pairs of products are added up in 16 bits, which weights as large as these overflow.
+# Random weights are harsher than trained ones: the tables of docs/models.md have those. Without
+# VNNI pairs of products are added up in 16 bits, which weights as large as these overflow.
 NEAR = {
     "int8": 0.85 if _adds_in_32_bits() else 0.5,
     "int8-block": 0.97,
