@@ -1,6 +1,7 @@
 # Everything a developer or a user types. Each target installs what it needs and is missing.
 #
-#   make demo          a broker, an agent and real questions; Ctrl-C ends it (ONCE=1: ends by itself)
+#   make demo          a broker, the cloud side, two agents, real questions; Ctrl-C ends it
+#                      (ONCE=1: ends by itself)
 #   make test          the tests, slow ones left out
 #   make test-slow     the slow ones
 #   make check         lint and types
@@ -19,14 +20,15 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow check format docs bench soak lock clean agent dev \
+.PHONY: demo test test-slow check format docs bench soak lock clean fleet dev \
   mosquitto postgresql prometheus
 
-demo: agent mosquitto
+demo: fleet mosquitto
 	$(BIN)/edgeqa demo $(if $(ONCE),--once)
 
+# A worker for each core; the tests of a file share what they made, so they stay together.
 test: dev mosquitto postgresql prometheus
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
 
 test-slow: dev mosquitto postgresql prometheus
 	$(BIN)/pytest -m slow --timeout 3600 $(ARGS)
@@ -60,7 +62,7 @@ lock: dev
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis bench-out
 
-agent: $(VENV)/.agent
+fleet: $(VENV)/.fleet
 dev: $(VENV)/.dev
 
 $(BIN)/python:
@@ -71,13 +73,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade pip
 
-$(VENV)/.agent: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[agent]'
+$(VENV)/.fleet: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[agent,cloud]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $@ $(VENV)/.agent
+	@touch $@ $(VENV)/.fleet
 
 mosquitto:
 	@PATH="$$PATH:/usr/sbin"; for need in mosquitto mosquitto_rr openssl; do \
