@@ -167,8 +167,12 @@ class Dispatcher:
     def discard(self, lane: Lane) -> None:
         """End a lane that is not active."""
         lane.process.stop()
-        with self._changed, suppress(ValueError):
-            self._lanes.remove(lane)
+        with self._changed:
+            lane.dead = True
+            left = lane.abandon(background_only=True)
+            with suppress(ValueError):
+                self._lanes.remove(lane)
+        self._refuse(left, lane)
 
     def ask(self, lane: Lane, request: Request) -> None:
         """Ask one lane, past the queue. A dead one, or one that dies, refuses `model_crashed`."""
@@ -179,7 +183,7 @@ class Dispatcher:
             if not dead:
                 lane.begin(number, request)
         if dead:
-            self._finish(request, _all(request, "model_crashed", "its process died"), lane.model)
+            self._refuse([request], lane)
         else:
             lane.send(number, request)
 
@@ -215,8 +219,7 @@ class Dispatcher:
         """A proven process died: put its questions back, in their order, before all others."""
         with self._changed:
             lane.dead = True
-            running = [lane.running[number] for number in sorted(lane.running)]
-            lane.running.clear()
+            running = lane.abandon()
             requests = [request for request in running if not request.of_one_lane]
             poison = None
             for request in requests[: self._model_threads]:
@@ -228,10 +231,7 @@ class Dispatcher:
                 self._active = None
                 self._lanes.remove(lane)
             self._changed.notify_all()
-        for request in running:
-            if request.of_one_lane:
-                refusals = _all(request, "model_crashed", "its process died")
-                self._finish(request, refusals, lane.model)
+        self._refuse([request for request in running if request.of_one_lane], lane)
         if poison is not None:
             self._log.error("question_refused", code="model_crashed", attempts=poison.attempts)
             why = "the model died twice over this question"
@@ -275,6 +275,11 @@ class Dispatcher:
         if taken is not None:
             why = "its deadline passed in the queue"
             self._finish(request, _all(request, "expired", why), lane.model)
+
+    def _refuse(self, requests: list[Request], lane: Lane) -> None:
+        for request in requests:
+            refusals = _all(request, "model_crashed", "its process ended")
+            self._finish(request, refusals, lane.model)
 
     def _finish(
         self,

@@ -29,11 +29,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The questions of one request; `stop_at` is `time.monotonic()`, which processes share."""
+    """The questions of one request.
+
+    Attributes:
+        stop_at: `time.monotonic()`, which processes share.
+        background: to be read with what others leave of the processor; one at a time.
+    """
 
     number: int
     tasks: list[Task]
     stop_at: float | None
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True)

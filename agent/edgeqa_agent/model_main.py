@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 
 import onnxruntime
 
@@ -38,6 +39,9 @@ from edgeqa_agent.jobs import (
     refused,
 )
 from edgeqa_agent.memory import resident_bytes
+
+# Source: setpriority(2); a process may always lower its own.
+_LOWEST_PRIORITY = 19
 
 
 @dataclass(slots=True)
@@ -69,6 +73,10 @@ class _Worker:
     Each thread takes a question, tokenises it, waits for its cores, reads, and takes the next; one
     thread more than cores, so that tokenising goes on while all cores read. The thread that waits
     for the socket is the one that answers what comes: handing it to another would cost a wake-up.
+
+    A job in the background has a thread of its own with the lowest priority. It takes no core from
+    others, and works in Python only while no other question is in hand: a thread that is seldom let
+    run must not hold the interpreter's lock then.
     """
 
     def __init__(self, *, engine: Engine, connection: Connection, threads: int) -> None:
@@ -80,6 +88,9 @@ class _Worker:
         self._units: deque[_Unit] = deque()
         self._in_hand = 0  # questions that a thread has taken and not finished
         self._cores = Cores(threads)
+        self._calm = threading.Event()  # nothing is in hand
+        self._calm.set()
+        self._background: SimpleQueue[Job] = SimpleQueue()
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -88,6 +99,9 @@ class _Worker:
             threading.Thread(
                 target=self._guarded, args=(self._read_all,), name=f"read-{number}", daemon=True
             ).start()
+        threading.Thread(
+            target=self._guarded, args=(self._read_background,), name="background", daemon=True
+        ).start()
         self._ended.wait()
 
     def _guarded(self, loop: Callable[[], None]) -> None:
@@ -111,13 +125,26 @@ class _Worker:
 
     def _next(self) -> _Unit:
         with self._next_lock:
-            if not self._units:
+            while not self._units:
                 job = decode_job(self._connection.recv_bytes())
-                progress = _Progress(job, len(job.tasks))
-                self._units.extend(_Unit(progress, index) for index in range(len(job.tasks)))
+                if job.background:
+                    self._background.put(job)
+                    continue
+                self._units.extend(_units_of(job))
             with self._send_lock:
                 self._in_hand += 1
+                self._calm.clear()
             return self._units.popleft()
+
+    def _read_background(self) -> None:
+        # Per thread on Linux: sched(7), "The nice value".
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        while True:
+            for unit in _units_of(self._background.get()):
+                self._calm.wait()
+                begun_at = time.monotonic()
+                outcome = self._read(unit, self._prepare(unit.task), alone=False)
+                self._finish(unit, outcome, begun_at)
 
     def _others(self) -> bool:
         return self._in_hand > 1 or bool(self._units) or self._connection.poll(0)
@@ -131,13 +158,14 @@ class _Worker:
     def _read(self, unit: _Unit, prepared: Prepared | Outcome, *, alone: bool) -> Outcome:
         if isinstance(prepared, Outcome):
             return prepared
-        begun_at = time.monotonic()
+        begun_at, job = time.monotonic(), unit.progress.job
         try:
             reading = self._engine.read(
                 prepared,
                 top_k=unit.task.top_k,
-                stop_at=unit.progress.job.stop_at,
+                stop_at=job.stop_at,
                 alone=alone,
+                give_way=self._give_way if job.background else _go_on,
             )
         except EdgeqaError as error:
             return refused(error.code, str(error))
@@ -151,10 +179,16 @@ class _Worker:
             begun_at=begun_at,
         )
 
+    def _give_way(self) -> None:
+        self._calm.wait()
+
     def _finish(self, unit: _Unit, outcome: Outcome, begun_at: float) -> None:
         progress = unit.progress
         with self._send_lock:
-            self._in_hand -= 1
+            if not progress.job.background:
+                self._in_hand -= 1
+                if not self._in_hand:
+                    self._calm.set()
             progress.outcomes[unit.index] = outcome
             progress.begun_at = progress.begun_at or begun_at
             progress.open -= 1
@@ -163,6 +197,15 @@ class _Worker:
             ordered = [progress.outcomes[index] for index in range(len(progress.job.tasks))]
             done = Done(progress.job.number, progress.begun_at, ordered)
             self._connection.send_bytes(encode(done))
+
+
+def _units_of(job: Job) -> list[_Unit]:
+    progress = _Progress(job, len(job.tasks))
+    return [_Unit(progress, index) for index in range(len(job.tasks))]
+
+
+def _go_on() -> None:
+    pass
 
 
 def main(argv: list[str]) -> int:

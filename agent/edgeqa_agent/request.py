@@ -20,6 +20,7 @@ class Request:
             that answered.
         attempts: how often the model died while it worked on this.
         of_one_lane: for one model process and no other: not asked again when that dies.
+        background: gives way to all others, and no model is blamed for the time it takes.
     """
 
     tasks: list[Task]
@@ -27,6 +28,7 @@ class Request:
     complete: Callable[[list[Outcome], float, ModelRef | None], None]
     attempts: int = 0
     of_one_lane: bool = False
+    background: bool = False
 
     @property
     def size(self) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,6 +152,7 @@ class Engine:
         top_k: int = 1,
         stop_at: float | None = None,
         alone: bool = True,
+        give_way: Callable[[], None] = lambda: None,
     ) -> Reading:
         """Run the model over the windows and decode.
 
@@ -160,6 +161,7 @@ class Engine:
             top_k: answers wanted.
             stop_at: `time.monotonic()` after which no further window is begun.
             alone: nothing else is read meanwhile, so all threads may be used.
+            give_way: called before each window and before its decoding, outside what is timed.
 
         Raises:
             PayloadError: `expired`, past `stop_at`.
@@ -167,14 +169,16 @@ class Engine:
         """
         count = candidates_per_window(top_k)
         readings: list[WindowReading] = []
-        seconds = 0.0
-        entered = time.perf_counter()
+        seconds = decoding = 0.0
         for window in prepared.windows:
+            give_way()
             if stop_at is not None and time.monotonic() > stop_at:
                 raise PayloadError("its deadline passed before it was answered", code="expired")
             begun = time.perf_counter()
             start, end = self.logits(window, alone=alone)
             seconds += time.perf_counter() - begun
+            give_way()
+            begun = time.perf_counter()
             readings.append(
                 read_window(
                     start,
@@ -184,8 +188,10 @@ class Engine:
                     count=count,
                 )
             )
+            decoding += time.perf_counter() - begun
+        begun = time.perf_counter()
         spans, no_answer = merge(prepared.context, prepared.windows, readings, top_k=top_k)
-        decoding = time.perf_counter() - entered - seconds
+        decoding += time.perf_counter() - begun
         return Reading(spans, no_answer, len(readings), 1000 * seconds, 1000 * decoding)
 
     def answer(self, question: str, context: str, *, top_k: int = 1) -> Reading:
