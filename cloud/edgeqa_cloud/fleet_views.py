@@ -63,6 +63,7 @@ class DevicePage(View):
 
     now_ms: int
     total: int = Field(description="That the filter lets through.")
+    presence: dict[Presence, int] = Field(description="Those by presence.")
     devices: list[DeviceView]
 
 

@@ -72,7 +72,15 @@ def list_devices(
     """
     presence = presence_column(now_ms)
     wanted = _condition(which, presence)
-    total = connection.execute(select(func.count()).select_from(devices).where(wanted)).scalar_one()
+    counts = {
+        Presence(row.judged): row.devices
+        for row in connection.execute(
+            select(presence.label("judged"), func.count().label("devices"))
+            .select_from(devices)
+            .where(wanted)
+            .group_by(presence)
+        )
+    }
     key = _sort_key(sort, presence)
     rows = connection.execute(
         select(devices, presence.label("judged"))
@@ -81,7 +89,12 @@ def list_devices(
         .limit(limit)
         .offset(offset)
     )
-    return DevicePage(now_ms=now_ms, total=total, devices=[device_view(row) for row in rows])
+    return DevicePage(
+        now_ms=now_ms,
+        total=sum(counts.values()),
+        presence={one: counts.get(one, 0) for one in Presence},
+        devices=[device_view(row) for row in rows],
+    )
 
 
 def find_device(

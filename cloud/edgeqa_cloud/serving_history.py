@@ -7,7 +7,7 @@ ones, and what no roll-up holds yet is read from the records themselves.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,7 +140,7 @@ def _parts(
 
 def _rollups(
     connection: Connection, device_id: int, period: str, since_ms: int, until_ms: int
-) -> Iterable[Row[Any]]:
+) -> Sequence[Any]:
     return connection.execute(
         select(rollups)
         .where(
@@ -154,9 +154,7 @@ def _rollups(
     ).all()
 
 
-def _records(
-    connection: Connection, device_id: int, since_ms: int, until_ms: int
-) -> Iterable[Row[Any]]:
+def _records(connection: Connection, device_id: int, since_ms: int, until_ms: int) -> Sequence[Any]:
     newest = (
         select(records.c.time_ms, records.c.payload)
         .join(boots, boots.c.id == records.c.boot)

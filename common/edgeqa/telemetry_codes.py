@@ -15,8 +15,6 @@ TELEMETRY_CODES: tuple[Code, ...] = (
          "Name another with `metrics_listen`, or end what listens there."),
     Code("no_database", _C, "There is no cloud database where it was looked for.",
          "Name it with `--database`, or start a collector: `edgeqa cloud run`."),
-    Code("old_database", _C, "The cloud database has not the tables of this version.",
-         "Run `edgeqa cloud migrate`."),
     Code("unknown_device", _C, "The cloud has never heard of the device.",
          "Check the name: `edgeqa fleet` lists all."),
     Code("datasets_missing", _C, "A data set is of a kind that takes the library `datasets`.",

@@ -1,0 +1,92 @@
+"""Tables of plain text that fit a width: the columns that may are cut, the others are not.
+
+Quicker than `rich.table` by far for ten thousand rows, and never wraps a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+_GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        title: above it.
+        right: for figures.
+        least: how narrow it may be made; None: not at all.
+    """
+
+    title: str
+    right: bool = False
+    least: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text, without control characters, and its style."""
+
+    text: str
+    style: str = ""
+
+
+def table_lines(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell | str]], *, width: int | None
+) -> Iterator[Text]:
+    """A head, and a line for each row.
+
+    Args:
+        columns: of each row.
+        rows: a cell for each column.
+        width: to fit into; None if it may be as wide as it wants.
+    """
+    cells = [[one if isinstance(one, Cell) else Cell(one) for one in row] for row in rows]
+    widths = [
+        max([cell_len(column.title), *(cell_len(row[index].text) for row in cells)])
+        for index, column in enumerate(columns)
+    ]
+    if width is not None:
+        widths = _fitted(columns, widths, width)
+    yield _line(columns, widths, [Cell(column.title, "bold") for column in columns])
+    for row in cells:
+        yield _line(columns, widths, row)
+
+
+def _fitted(columns: Sequence[Column], widths: list[int], width: int) -> list[int]:
+    """Take from the widest that may be cut, until all fit or none may be cut further."""
+    widths = list(widths)
+    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+    while excess > 0:
+        room = [
+            (widths[index], index)
+            for index, column in enumerate(columns)
+            if column.least is not None and widths[index] > column.least
+        ]
+        if not room:
+            break
+        widths[max(room)[1]] -= 1
+        excess -= 1
+    return widths
+
+
+def _line(columns: Sequence[Column], widths: Sequence[int], row: Sequence[Cell]) -> Text:
+    line = Text(no_wrap=True, overflow="ignore", end="")
+    for index, (column, size, cell) in enumerate(zip(columns, widths, row, strict=True)):
+        text = cell.text
+        if cell_len(text) > size:
+            text = set_cell_size(text, max(0, size - 1)) + "…"
+        padding = " " * (size - cell_len(text))
+        last = index == len(columns) - 1
+        line.append(padding if column.right else "")
+        line.append(text, style=cell.style)
+        line.append("" if column.right or last else padding)
+        line.append("" if last else " " * _GAP)
+    line.rstrip()
+    return line
