@@ -18,7 +18,7 @@ from typing import Protocol
 from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.errors import EdgeqaError
+from edgeqa.errors import EdgeqaError, PayloadError
 from edgeqa.messages import ModelRef
 from edgeqa.telemetry_messages import Model, Outboxed, Telemetry
 from edgeqa_agent.meter import Figures
@@ -41,6 +41,7 @@ class Append(Protocol):
         """Keep a record.
 
         Raises:
+            PayloadError: it is no record.
             EdgeqaError, OSError, sqlite3.Error: it cannot be kept now.
         """
 
@@ -200,7 +201,7 @@ class TelemetryLoop:
                 **self._figures.as_fields(),
                 **self._vitals.fields(),
             )
-        except ValidationError as error:
+        except (ValidationError, PayloadError) as error:
             # It would be refused again, and with it all that follows: better to lose this one.
             self._log.error("telemetry_invalid", reason=str(error))
         except (EdgeqaError, OSError, sqlite3.Error) as error:

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from edgeqa.errors import EdgeqaError
+from edgeqa.errors import EdgeqaError, PayloadError
 from edgeqa.messages import ModelRef
 from edgeqa.telemetry_messages import Outboxed, Telemetry
 from edgeqa_agent.jobs import Outcome
@@ -231,14 +231,21 @@ def test_outbox_that_refuses_is_not_asked_at_every_sample(bench: Bench) -> None:
     assert len(bench.attempts) == pytest.approx(10, abs=2)
 
 
-def test_record_that_can_never_be_sent_does_not_block_those_that_follow(bench: Bench) -> None:
+@pytest.mark.parametrize("unfit", ["model", "figures"])
+def test_record_that_can_never_be_sent_does_not_block_those_that_follow(
+    bench: Bench, unfit: str
+) -> None:
     bench.run(5)
-    bench.model = ModelRef(name="no name!", version="x", digest="y")
+    if unfit == "model":
+        bench.model = ModelRef(name="no name!", version="x", digest="y")
+    else:
+        bench.broken = PayloadError("outcomes: too many")
+        bench.answer()
     with capture_logs() as logs:
         bench.run(60)
     assert [entry["event"] for entry in logs] == ["telemetry_invalid"]
 
-    bench.model = MODEL
+    bench.model, bench.broken = MODEL, None
     bench.answer()
     bench.run(60)
     assert bench.records[-1].outcomes == {"answered": 1}
