@@ -25,4 +25,10 @@ TELEMETRY_CODES: tuple[Code, ...] = (
          "Set the agent's `evaluation_data` to something else than `off`."),
     Code("unknown_slice", _W, "The evaluation set has no such slice.",
          "The message says how many there are; they count from 0."),
+    Code("outbox_failed", _W, "The device's outbox cannot be read or written.",
+         "See the agent's log: a full or read-only disk, most often.", retry=True),
+    Code("outbox_damaged", _W, "The device's outbox was damaged; it was set aside and a fresh one "
+         "begun.", "Check the device's disk; what had not been sent is lost.", retry=True),
+    Code("record_too_large", _W, "A record is larger than the outbox takes.",
+         "Report it with the agent's log."),
 )  # fmt: skip
