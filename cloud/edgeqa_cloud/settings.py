@@ -59,6 +59,8 @@ class DatabaseSettings(BaseSettings):
 class CloudSettings(BrokerSettings, DatabaseSettings):
     """Settings of `edgeqa cloud run` and `edgeqa cloud collect`."""
 
+    model_config = SettingsConfigDict(env_prefix="EDGEQA_CLOUD_", frozen=True, extra="forbid")
+
     name: str = Field(
         default_factory=default_name,
         description="Of this collector, at the broker and in logs: another one for each; "

@@ -88,9 +88,9 @@ boots = Table(
     # Our time at the boot's `uptime_ms` 0: the least of (received - uptime) over its heartbeats.
     Column("epoch_ms", BigInteger),
     # All records up to here are settled: stored, quarantined, or known to be lost.
-    Column("settled", BigInteger, nullable=False, default=0, server_default="0"),
+    Column("settled", BigInteger, nullable=False, server_default="0"),
     # The broker had acknowledged all up to here, as a heartbeat told at `announced_ms`.
-    Column("announced", BigInteger, nullable=False, default=0, server_default="0"),
+    Column("announced", BigInteger, nullable=False, server_default="0"),
     Column("announced_ms", BigInteger),
     # The oldest that the device can still send.
     Column("held_from", BigInteger),
@@ -170,7 +170,7 @@ gaps = Table(
     Column("last", BigInteger, nullable=False),
     Column("found_ms", BigInteger, nullable=False),
     Column("asked_ms", BigInteger),
-    Column("asked", Integer, nullable=False, default=0, server_default="0"),
+    Column("asked", Integer, nullable=False, server_default="0"),
     # `open`, `filled`, or `lost`: the device does not hold them any more.
     Column("state", String(8), nullable=False, index=True),
 )

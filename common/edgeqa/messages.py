@@ -244,7 +244,7 @@ def _payload_error(first: Mapping[str, Any]) -> PayloadError:
     field = ".".join(str(part) for part in first["loc"])
     if field == "schema":
         return PayloadError(
-            f"schema {first['input']!r:.40} is not spoken here; this agent speaks {SCHEMA}",
+            f"schema {first['input']!r:.40} is not spoken here, only {SCHEMA} is",
             code="unsupported_schema",
         )
     return PayloadError(f"{field or 'payload'}: {first['msg']}")
