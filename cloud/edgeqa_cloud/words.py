@@ -70,9 +70,9 @@ def points(value: float | None) -> str:
 
 
 def interval(low_high: tuple[float, float], *, sign: bool = False) -> str:
-    """A 95 % interval."""
+    """A 95 % interval, in whole points: it is wider than that."""
     low, high = low_high
-    return f"[{low:+.1f}, {high:+.1f}]" if sign else f"[{low:.1f}, {high:.1f}]"
+    return f"[{low:+.0f},{high:+.0f}]" if sign else f"[{low:.0f},{high:.0f}]"
 
 
 def milliseconds(value: float | None) -> str:
