@@ -148,7 +148,7 @@ PAIRED_F1 = Metric("edgeqa_fleet_paired_f1_difference_ratio", _G, "The same for 
                    _MODELS)  # fmt: skip
 PAIRED_QUESTIONS = Metric("edgeqa_fleet_paired_questions", _G, "Questions of that comparison.",
                           _MODEL, _MODELS)  # fmt: skip
-WORSE_DEVICES = Metric("edgeqa_fleet_paired_worse_evaluations", _G,
+WORSE_EVALUATIONS = Metric("edgeqa_fleet_paired_worse_evaluations", _G,
                        "Evaluations of the last 24 hours whose 95 % interval of the F1 difference "
                        "lies below 0.", _MODEL, _MODELS)  # fmt: skip
 TEMPERATURE = Metric("edgeqa_fleet_temperature_celsius", _H,
@@ -174,6 +174,6 @@ DEVICE_TEMPERATURE = Metric("edgeqa_device_temperature_celsius", _G,
 
 FLEET_METRICS = (
     FLEET_UP, FLEET_READ, FLEET_READ_AT, DEVICES, MODEL_DEVICES, EXACT_MATCH, F1, PAIRED_EM,
-    PAIRED_F1, PAIRED_QUESTIONS, WORSE_DEVICES, TEMPERATURE, THROTTLED, GAP_RECORDS, QUARANTINE,
+    PAIRED_F1, PAIRED_QUESTIONS, WORSE_EVALUATIONS, TEMPERATURE, THROTTLED, GAP_RECORDS, QUARANTINE,
     DEVICE_SEEN, DEVICE_F1, DEVICE_P95, DEVICE_TEMPERATURE,
 )  # fmt: skip
