@@ -31,10 +31,29 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text, without control characters, and its style."""
+    """A text without control characters.
+
+    Attributes:
+        text: that may be cut, at its end.
+        style: of the whole.
+        tail: what follows it and is kept where it is cut.
+    """
 
     text: str
     style: str = ""
+    tail: str = ""
+
+    @property
+    def width(self) -> int:
+        """Of the whole."""
+        return cell_len(self.text) + cell_len(self.tail)
+
+    def fitted(self, size: int) -> str:
+        """The whole, cut to a width."""
+        if self.width <= size:
+            return self.text + self.tail
+        tail = self.tail if cell_len(self.tail) < size // 2 else ""
+        return set_cell_size(self.text, max(0, size - 1 - cell_len(tail))) + "…" + tail
 
 
 def table_lines(
@@ -49,7 +68,7 @@ def table_lines(
     """
     cells = [[one if isinstance(one, Cell) else Cell(one) for one in row] for row in rows]
     widths = [
-        max([cell_len(column.title), *(cell_len(row[index].text) for row in cells)])
+        max([cell_len(column.title), *(row[index].width for row in cells)])
         for index, column in enumerate(columns)
     ]
     if width is not None:
@@ -79,9 +98,7 @@ def _fitted(columns: Sequence[Column], widths: list[int], width: int) -> list[in
 def _line(columns: Sequence[Column], widths: Sequence[int], row: Sequence[Cell]) -> Text:
     line = Text(no_wrap=True, overflow="ignore", end="")
     for index, (column, size, cell) in enumerate(zip(columns, widths, row, strict=True)):
-        text = cell.text
-        if cell_len(text) > size:
-            text = set_cell_size(text, max(0, size - 1)) + "…"
+        text = cell.fitted(size)
         padding = " " * (size - cell_len(text))
         last = index == len(columns) - 1
         line.append(padding if column.right else "")

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from edgeqa_cloud import words
 from edgeqa_cloud.columns import Cell, Column, table_lines
-from edgeqa_cloud.fleet_tables import PRESENCE_STYLES, SWAP_STYLES, heat
+from edgeqa_cloud.fleet_tables import PRESENCE_STYLES, SWAP_STYLES, heat, model_cell
 from edgeqa_cloud.fleet_views import DeviceHistory, DeviceView, EvaluationView, ServingPoint
 
 # Rows of each table; `--json` has all.
@@ -46,10 +46,10 @@ def history_lines(history: DeviceHistory, *, width: int | None) -> Iterator[Text
         (
             words.ago(one.time_ms, history.now_ms),
             Cell(words.said(one.state), SWAP_STYLES.get(one.state, "")),
-            words.model(one.model),
+            model_cell(one.model),
             words.NOTHING if one.duration_ms is None else words.span(one.duration_ms / 1000),
             words.said(one.code) if one.code is None
-            else f"{words.said(one.message)} [{words.said(one.code)}]",
+            else f"{words.said(one.code)}: {words.said(one.message)}",
         )
         for one in history.swaps[:MAX_SHOWN]
     ], width, len(history.swaps))  # fmt: skip
@@ -148,7 +148,7 @@ def _evaluation(one: EvaluationView, now_ms: int) -> tuple[Cell | str, ...]:
     )  # fmt: skip
     return (
         words.ago(one.time_ms, now_ms),
-        words.model(one.model),
+        model_cell(one.model),
         f"{words.points(one.exact_match)} {words.interval(one.exact_match_interval)}",
         f"{words.points(one.f1)} {words.interval(one.f1_interval)}",
         f"{one.questions:,}",

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from edgeqa_cloud import words
 from edgeqa_cloud.columns import Cell, Column, table_lines
-from edgeqa_cloud.fleet_views import DevicePage, DeviceView, FleetSummary
+from edgeqa_cloud.fleet_views import DevicePage, DeviceView, FleetSummary, ModelView
 from edgeqa_cloud.presence import Presence
 from edgeqa_cloud.summary import THROTTLE_FLAGS
 
@@ -75,7 +75,7 @@ def summary_lines(summary: FleetSummary, *, width: int | None) -> Iterator[Text]
     yield _pair("latency", _latency(summary))
     hottest = words.celsius(summary.temperature_max_celsius)
     yield _pair("hottest", f"{hottest} °C; {summary.throttled:,} throttled now")
-    yield _pair("missing", words.counted(list(_records(summary.gap_records))))
+    yield _pair("records", f"missing: {words.counted(list(summary.gap_records.items()))}")
     quarantine = [(words.said(code), count) for code, count in summary.quarantine.items()]
     yield _pair("quarantine", words.counted(quarantine))
     yield Text()
@@ -106,12 +106,19 @@ def heat(device: DeviceView) -> Cell:
     return Cell(words.celsius(celsius) + mark, "red" if hot else "")
 
 
+def model_cell(model: ModelView | None, style: str = "") -> Cell:
+    """A model whose version is seen however narrow its column is."""
+    if model is None:
+        return Cell(words.NOTHING)
+    return Cell(words.said(model.name), style, tail=f" {words.said(model.version)}")
+
+
 def _row(one: DeviceView, now_ms: int) -> tuple[Cell | str, ...]:
     swap = SWAP_STYLES.get(one.swap_state or "", "")
     return (
         words.said(one.device),
         Cell(str(one.presence), PRESENCE_STYLES[one.presence]),
-        Cell(words.model(one.model), swap),
+        model_cell(one.model, swap),
         words.points(one.exact_match),
         words.points(one.f1),
         words.milliseconds(one.p95_ms),
@@ -132,11 +139,6 @@ def _latency(summary: FleetSummary) -> str:
     )  # fmt: skip
     length = words.span((latency.until_ms - latency.since_ms) / 1000)
     return f"{times}; {latency.questions:,} answers in {length}"
-
-
-def _records(counts: dict[str, int]) -> Iterator[tuple[str, int]]:
-    for state, count in counts.items():
-        yield f"records {state}", count
 
 
 def _pair(name: str, value: str) -> Text:
