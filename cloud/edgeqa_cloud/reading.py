@@ -82,6 +82,11 @@ class Refused:
     boot_id: str | None = None
     seq: int | None = None
 
+    @property
+    def topic_kind(self) -> str:
+        """What follows the device in its topic."""
+        return self.arrival.topic.removeprefix(_DEVICES).partition("/")[2]
+
 
 def read(arrival: Arrival, *, most_bytes: int) -> Message | Refused | None:
     """Judge a message; None for one that says nothing, such as a status that was deleted."""

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from edgeqa.broker import BrokerSettings
 from edgeqa.logs import Format, Level
 from edgeqa.topics import is_name
+from edgeqa_cloud.metrics_settings import MetricsSettings
 
 
 def default_database() -> str:
@@ -56,7 +57,7 @@ class DatabaseSettings(BaseSettings):
     )
 
 
-class CloudSettings(BrokerSettings, DatabaseSettings):
+class CloudSettings(BrokerSettings, MetricsSettings, DatabaseSettings):
     """Settings of `edgeqa cloud run` and `edgeqa cloud collect`."""
 
     model_config = SettingsConfigDict(env_prefix="EDGEQA_CLOUD_", frozen=True, extra="forbid")
@@ -103,6 +104,12 @@ class CloudSettings(BrokerSettings, DatabaseSettings):
         ge=0,
         le=16 << 20,
         description="Kept of each message in quarantine; what is cut cannot be tried again.",
+    )
+    batch_wait_ms: int = Field(
+        default=50,
+        ge=0,
+        le=10_000,
+        description="How long a message may wait for others to be stored together with it.",
     )
     gap_settle_s: float = Field(
         default=30.0,

@@ -1,0 +1,205 @@
+"""A collector: its parts wired together, started in order and stopped in reverse.
+
+Start: database, then the retained presence of all devices, then the shared subscription. Stop: take
+nothing more, commit what was taken, acknowledge it, disconnect. The broker keeps the session for a
+while, so what comes meanwhile waits for the next start or goes to another collector.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+from structlog.typing import FilteringBoundLogger
+
+from edgeqa.broker import Broker, resolve_broker
+from edgeqa.commands import unix_ms
+from edgeqa.mqtt import Limits, MqttLink
+from edgeqa.packets import Delivery, Subscription
+from edgeqa.topics import client_answers
+from edgeqa_cloud.database import Database
+from edgeqa_cloud.health import Health, write_health
+from edgeqa_cloud.inbox import Inbox
+from edgeqa_cloud.migrate import migrate
+from edgeqa_cloud.quarantine import Keep
+from edgeqa_cloud.settings import CloudSettings
+from edgeqa_cloud.storage import Storage
+from edgeqa_cloud.subscriptions import arrival_of, read_retained, shared_subscriptions
+from edgeqa_cloud.watching import Unwatched, Watcher
+from edgeqa_cloud.writer import Writer
+
+_TICK_S = 0.25
+_HEALTH_EVERY_S = 5.0
+# What waits here while the database is away and connections break: each one's open messages.
+_CONNECTIONS_WAITING = 4
+
+
+class Collector:
+    """One collector. `run` blocks until a signal or `request_stop`."""
+
+    def __init__(
+        self,
+        *,
+        settings: CloudSettings,
+        log: FilteringBoundLogger,
+        watcher: Watcher | None = None,
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._watcher = watcher or Unwatched()
+        self._stop = threading.Event()
+        self.inbox = Inbox(
+            most=_CONNECTIONS_WAITING * settings.receive_maximum,
+            enough=max(1, min(settings.batch_messages, settings.receive_maximum // 2)),
+            wait_s=settings.batch_wait_ms / 1000,
+        )
+
+    def request_stop(self) -> None:
+        """Make `run` stop gracefully and return; safe in a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Collect until asked to stop.
+
+        Raises:
+            ConfigError: a setting is wrong, or the database is of a later version.
+            DatabaseError: the database cannot be reached or written at the start.
+            BrokerError: no connection to the broker in time.
+        """
+        with signals(self.request_stop), ExitStack() as stack:
+            broker = resolve_broker(self._settings)
+            database = stack.enter_context(Database.of(self._settings))
+            migrated = migrate(database)
+            self._log.info(
+                "database_ready",
+                database=database.shown,
+                revision=migrated.after,
+                migrated_from=migrated.before if migrated.before != migrated.after else None,
+            )
+            self._collect(broker, database)
+        self._log.info("collector_stopped")
+
+    def _collect(self, broker: Broker, database: Database) -> None:
+        settings = self._settings
+        link = self._link(broker)
+        writer = Writer(
+            inbox=self.inbox,
+            storage=Storage(
+                database=database,
+                keep=Keep(settings.quarantine_max_rows, settings.quarantine_payload_bytes),
+            ),
+            acknowledge=acknowledging(link),
+            watcher=self._watcher,
+            batch_messages=settings.batch_messages,
+            max_payload_bytes=settings.max_payload_bytes,
+            log=self._log,
+        )
+        writer.start()
+        try:
+            link.start()
+            self._log.info("collector_online", name=settings.name, group=settings.group)
+            retained = threading.Thread(
+                target=self._read_retained, args=(broker,), name="retained", daemon=True
+            )
+            retained.start()
+            self._serve(link, writer)
+            retained.join()
+        finally:
+            writer.stop()
+            link.stop()
+            self._report_health("stopped", link, writer)
+
+    def _link(self, broker: Broker) -> MqttLink:
+        settings = self._settings
+
+        def take(delivery: Delivery) -> None:
+            self.inbox.put(
+                arrival_of(delivery, most_bytes=settings.max_payload_bytes, now_ms=unix_ms)
+            )
+
+        return MqttLink(
+            broker=broker,
+            client_id=settings.name,
+            subscriptions=[
+                *shared_subscriptions(settings.group, take),
+                Subscription(client_answers(settings.name), self._reply),
+            ],
+            log=self._log,
+            limits=Limits(
+                session_expiry_s=settings.session_expiry_s,
+                receive_maximum=settings.receive_maximum,
+            ),
+        )
+
+    def _reply(self, delivery: Delivery) -> None:
+        del delivery
+
+    def _read_retained(self, broker: Broker) -> None:
+        try:
+            count = read_retained(
+                broker=broker,
+                inbox=self.inbox,
+                most_bytes=self._settings.max_payload_bytes,
+                now_ms=unix_ms,
+                log=self._log,
+                stop=self._stop,
+            )
+            self._log.info("presence_read", messages=count)
+        except Exception:
+            # Births and heartbeats tell the same, later.
+            self._log.exception("presence_not_read")
+
+    def _serve(self, link: MqttLink, writer: Writer) -> None:
+        next_health = 0.0
+        while not self._stop.wait(_TICK_S) and writer.alive:
+            if time.monotonic() >= next_health:
+                next_health = time.monotonic() + _HEALTH_EVERY_S
+                self._report_health("collecting", link, writer)
+
+    def _report_health(self, state: str, link: MqttLink, writer: Writer) -> None:
+        if self._settings.health_file is None:
+            return
+        health = Health(
+            time=time.time(),
+            state=state,
+            threads_alive=writer.alive and link.alive,
+            broker_connected=link.connected,
+            database_ok=writer.database_ok,
+            waiting=len(self.inbox),
+            stored=writer.committed.total(),
+        )
+        try:
+            write_health(self._settings.health_file, health)
+        except OSError as error:
+            self._log.error("health_file_failed", reason=str(error))
+
+
+def acknowledging(link: MqttLink) -> Callable[[Sequence[Delivery]], None]:
+    """Acknowledges the messages of a batch, in order."""
+
+    def acknowledge(deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            link.acknowledge(delivery)
+
+    return acknowledge
+
+
+@contextmanager
+def signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT ask to stop inside the block; afterwards they do what they did."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop()
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, handle) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
