@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeqa.codes import CODES
+from edgeqa.error_code import Where
 
 OTHER = "other"
 # A model that no record mentions for so long leaves its place to another.
 FORGET_AFTER_S = 86_400.0
 
+# What messages are put into quarantine for; also what `edgeqa.messages.parse_payload` refuses with.
+QUARANTINE_CODES = (
+    "payload_too_large", "not_utf8", "not_json", "unsupported_schema", "invalid_payload",
+    *(code.slug for code in CODES if code.where is Where.QUARANTINE),
+)  # fmt: skip
 _CODES = frozenset(code.slug for code in CODES)
 
 ModelLabels = tuple[str, str]

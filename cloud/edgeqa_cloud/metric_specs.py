@@ -109,8 +109,9 @@ PART_QUESTIONS = Metric("edgeqa_latency_part_questions_total", _C,
                         "Answers whose part was measured.", ("part",), "6 parts")  # fmt: skip
 EVALUATED = Metric("edgeqa_evaluated_questions_total", _C, "Questions of self-evaluations.",
                    (*_MODEL, "trigger"), f"models ({_MODELS}) × 3 triggers")  # fmt: skip
-SWAPS = Metric("edgeqa_swaps_total", _C, "Ends of swaps, by state and reason.", ("state", "code"),
-               "3 states × (none, codes of docs/errors.md, `other`)")  # fmt: skip
+SWAPS = Metric("edgeqa_swaps_total", _C, "Ends of swaps, by state.", ("state",), "3 states")
+SWAP_FAILURES = Metric("edgeqa_swap_failures_total", _C, "Swaps that failed, by why.", ("code",),
+                       "codes of docs/errors.md and `other`")  # fmt: skip
 SWAP_SECONDS = Metric("edgeqa_swap_seconds", _H, "Time of a swap, from the wish to its end.",
                       ("state",), "3 states × 13 buckets", _SWAP_BUCKETS_S)  # fmt: skip
 RECONNECTS = Metric("edgeqa_device_reconnects_total", _C, "Connections that devices made anew.")
@@ -122,7 +123,7 @@ DROPPED = Metric("edgeqa_outbox_dropped_records_total", _C,
                  "maximum, not the sum.", ("kind",), "3 kinds")  # fmt: skip
 
 RECORD_METRICS = (
-    QUESTIONS, LATENCY, PARTS, PART_QUESTIONS, EVALUATED, SWAPS, SWAP_SECONDS, RECONNECTS, DISK,
+    QUESTIONS, LATENCY, PARTS, PART_QUESTIONS, EVALUATED, SWAPS, SWAP_FAILURES, SWAP_SECONDS, RECONNECTS, DISK,
     DROPPED,
 )  # fmt: skip
 

@@ -21,11 +21,10 @@ from prometheus_client.registry import Collector
 from edgeqa.telemetry_messages import Record, RecordKind
 from edgeqa.topics import Kind
 from edgeqa_cloud import metric_specs as specs
-from edgeqa_cloud.label_bounds import known_code
+from edgeqa_cloud.label_bounds import OTHER, QUARANTINE_CODES, known_code
 from edgeqa_cloud.record_metrics import RecordMetrics
 from edgeqa_cloud.tally import Tally
 
-OTHER = "other"
 _KINDS = (*map(str, RecordKind), str(Kind.HEARTBEAT), str(Kind.STATUS), "reported", OTHER)
 
 
@@ -137,11 +136,14 @@ class CollectorMetrics(Collector):
             self._tally.add(specs.GAPS, str(event), by=0)
         for metric in (specs.ACKNOWLEDGED, specs.COMMIT_FAILURES, specs.RESENDS):
             self._tally.add(metric, by=0)
-        self._tally.add(specs.QUARANTINED, OTHER, by=0)
+        for code in (*QUARANTINE_CODES, OTHER):
+            self._tally.add(specs.QUARANTINED, code, by=0)
         for metric in (specs.BATCH, specs.COMMIT):
             self._tally.merge(metric, {}, 0.0)
-        for gauge in (specs.DATABASE_UP, specs.BROKER_UP, specs.QUEUE_LIMIT):
+        for gauge in (specs.BROKER_UP, specs.QUEUE_LIMIT):
             self._tally.set(gauge, 0)
+        # A collector that runs has reached its database at its start.
+        self._tally.set(specs.DATABASE_UP, 1)
 
 
 def _kind(kind: str) -> str:

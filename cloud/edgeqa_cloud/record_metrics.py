@@ -50,7 +50,7 @@ class RecordMetrics:
             self._tally.add(specs.PARTS, part, by=0)
             self._tally.add(specs.PART_QUESTIONS, part, by=0)
         for state in _SWAP_STATES:
-            self._tally.add(specs.SWAPS, state, "", by=0)
+            self._tally.add(specs.SWAPS, state, by=0)
             self._tally.merge(specs.SWAP_SECONDS, {}, 0.0, state)
         for kind in _KINDS:
             self._tally.add(specs.DROPPED, kind, by=0)
@@ -102,8 +102,9 @@ class RecordMetrics:
             self._tally.merge(specs.LATENCY, bucket_counts(histogram), seconds, *labels, part)
 
     def _count_swap(self, record: SwapReport) -> None:
-        code = "" if record.reason is None else known_code(record.reason.code)
-        self._tally.add(specs.SWAPS, record.state, code)
+        self._tally.add(specs.SWAPS, record.state)
+        if record.reason is not None:
+            self._tally.add(specs.SWAP_FAILURES, known_code(record.reason.code))
         if record.duration_ms is not None:
             self._tally.observe(specs.SWAP_SECONDS, record.duration_ms / 1000, record.state)
 
