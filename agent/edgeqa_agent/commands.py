@@ -6,8 +6,9 @@ commands out, because they write to disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -26,6 +27,19 @@ MAX_COMMAND_BYTES = 16 << 10
 MAX_WAITING = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """How a verb that another part of the agent carries out is done.
+
+    Attributes:
+        payload: what the command says.
+        act: takes it, and gives fields of the reply; raises an `EdgeqaError` to refuse.
+    """
+
+    payload: type[Command]
+    act: Callable[[Any], dict[str, Any]]
+
+
 class Commands:
     """Carries out `commands/{verb}`.
 
@@ -34,6 +48,7 @@ class Commands:
         boot_id: of the agent.
         store: remembers the last number.
         orders: takes rollbacks.
+        handlers: of verbs that other parts carry out.
         model: gives the model that answers now.
         now_ms: milliseconds since 1970, never behind what this device has trusted before.
         publish: takes a reply.
@@ -51,6 +66,7 @@ class Commands:
         now_ms: Callable[[], int],
         publish: Callable[[Outgoing], None],
         log: FilteringBoundLogger,
+        handlers: Mapping[str, Handler] | None = None,
     ) -> None:
         self._topics = topics
         self._boot_id = boot_id
@@ -60,6 +76,7 @@ class Commands:
         self._now_ms = now_ms
         self._publish = publish
         self._log = log
+        self._handlers = dict(handlers or {})
         self._waiting = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commands")
 
@@ -99,6 +116,8 @@ class Commands:
                 reply(None, freed_bytes=self._store.prune(keep_quota=False))
             elif verb == Verb.PACKAGES:
                 reply(None, packages=self._store.packages())
+            elif handler := self._handlers.get(verb):
+                reply(None, **handler.act(command))
             else:
                 reply(None)
         except EdgeqaError as error:
@@ -112,7 +131,9 @@ class Commands:
         """
         if verb not in set(Verb):
             raise PayloadError(f"no command {verb!r:.40} is known here", code="unknown_command")
-        command = parse_payload(Command, delivery.payload, most_bytes=MAX_COMMAND_BYTES)
+        handler = self._handlers.get(verb)
+        payload = handler.payload if handler else Command
+        command = parse_payload(payload, delivery.payload, most_bytes=MAX_COMMAND_BYTES)
         if delivery.retain:
             raise PayloadError(
                 "a retained command is from the past; publish it without retain",

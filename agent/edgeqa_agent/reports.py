@@ -53,6 +53,7 @@ class Reports:
         models: gives the model that answers now, and the one that a rollback would go to.
         publish: takes a message.
         log: for what cannot be published.
+        told: hears of each report; not of those that are published again.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Reports:
         models: Callable[[], tuple[ModelRef | None, ModelRef | None]],
         publish: Callable[[Outgoing], None],
         log: FilteringBoundLogger,
+        told: Callable[[Reported], None] = lambda _: None,
     ) -> None:
         self._device = device
         self._boot_id = boot_id
@@ -71,6 +73,7 @@ class Reports:
         self._models = models
         self._publish = publish
         self._log = log
+        self._told = told
         self._lock = threading.Lock()
         self._last: Reported | None = None
         self._fetch_told_at = 0.0
@@ -101,6 +104,7 @@ class Reports:
             reason=report.reason.message if report.reason else None,
         )
         self._send(report)
+        self._told(report)
 
     def progress(self, subject: Subject, there: int, total: int) -> None:
         """Publish how much is fetched, unless the last time was just now."""

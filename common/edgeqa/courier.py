@@ -144,6 +144,11 @@ class Courier:
         """Whether nothing is under way or to be noted."""
         return not (self._under_way or self._to_mark or self._news.arrived)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing is sent now, because the last try came to nothing."""
+        return self._now() < self._resume_at
+
     def step(self) -> float | None:
         """Note what arrived and send what may be sent.
 

@@ -72,7 +72,7 @@ class Outbox:
         # Called when something waits; the courier's.
         self.on_waiting: Callable[[], None] = lambda: None
         self._file = file
-        self._uptime_ms = uptime_ms
+        self.uptime_ms = uptime_ms
         self._wall_ms = wall_ms
         self._bounds = bounds or Bounds()
         self._log = log
@@ -89,6 +89,10 @@ class Outbox:
         """How often records that were sent became waiting again."""
         return self._resent
 
+    def close(self) -> None:
+        """Close the file; a later use opens it again."""
+        self._file.close()
+
     def append(self, record_type: type[RecordT], **fields: Any) -> RecordT:
         """Number a record and put it on disk.
 
@@ -98,8 +102,7 @@ class Outbox:
 
         Raises:
             PayloadError: the fields are no such record.
-            OutboxError: `outbox_failed`, it cannot be written; `record_too_large`. It is counted
-                as dropped.
+            OutboxError: it cannot be written, or is too large; it is counted as dropped.
         """
         record = self._append(None, record_type, fields)
         assert record is not None  # noqa: S101  only a key that is there already makes it None
@@ -139,11 +142,10 @@ class Outbox:
         Raises:
             OutboxError: it cannot be noted; they would be sent again.
         """
-        if not ids:
-            return
         with self._changing() as (db, shelf):
-            shelf.mark_sent(db, ids, now_ms=self._running_ms(shelf))
-            shelf.expire(db, self._running_ms(shelf) - self._bounds.keep_sent_ms)
+            now_ms = self._running_ms(shelf)
+            shelf.mark_sent(db, ids, now_ms=now_ms)
+            shelf.expire(db, now_ms - self._bounds.keep_sent_ms)
 
     def give_up(self, row: Row) -> None:
         """Drop a row that no broker will take; counted.
@@ -251,7 +253,7 @@ class Outbox:
             "boot_id": self.boot_id,
             "seq": seq,
             "time_ms": max(0, self._wall_ms()),
-            "uptime_ms": self._uptime_ms(),
+            "uptime_ms": self.uptime_ms(),
         }
         try:
             return record_type.model_validate({**fields, **own})
@@ -295,4 +297,4 @@ class Outbox:
         return self._generation == self._file.generation
 
     def _running_ms(self, shelf: Shelf) -> int:
-        return shelf.begun_ms + self._uptime_ms()
+        return shelf.begun_ms + self.uptime_ms()
