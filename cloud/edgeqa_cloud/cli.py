@@ -13,6 +13,7 @@ from edgeqa.flags import settings_options
 from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
 from edgeqa_cloud.settings import CloudSettings
+from edgeqa_cloud.simulate.command import simulate
 
 _DATABASE = {"database", "database_password_file", "database_timeout_s", "sqlite_synchronous"}
 _OTHERS = set(CloudSettings.model_fields) - _DATABASE
@@ -22,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command()(simulate)
 
 CheckConfig = Annotated[
     bool, typer.Option("--check-config", help="Print the settings, secrets masked, and end.")

@@ -17,7 +17,8 @@ from edgeqa.errors import BrokerError, ConfigError
 from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivery, Outgoing, Subscription
 from edgeqa_cloud.simulate import descriptors
-from edgeqa_cloud.simulate.connection import Connection, Network
+from edgeqa_cloud.simulate.connection import Connection
+from edgeqa_cloud.simulate.dial import Network
 from edgeqa_cloud.simulate.loop import EventLoop, Turnstile
 
 DEVICES = 200

@@ -13,20 +13,17 @@ import os
 import selectors
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edgeqa.broker import Broker
 from edgeqa.errors import BrokerError
 from edgeqa.packets import Delivered, Delivery, Outgoing, delivery_from, publish_properties
 from edgeqa.transport import Backoff, Limits, connect, disable_nagle, new_client
-from edgeqa_cloud.simulate.loop import EventLoop, Timer, Turnstile
+from edgeqa_cloud.simulate.dial import Dial, Network
+from edgeqa_cloud.simulate.loop import Timer
 
-# As long as paho itself waits for a connection, transport.py.
-_CONNECT_TIMEOUT_S = 5.0
 # A session ends with its connection: what a simulated device misses, it asks for or is sent again.
 _LIMITS = Limits(session_expiry_s=0, receive_maximum=100, max_queued=1000, max_packet_bytes=1 << 20)
 
@@ -42,31 +39,6 @@ class Owner(Protocol):
 
     def on_message(self, delivery: Delivery) -> None:
         """A message came; it is acknowledged when this returns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """What all connections share."""
-
-    loop: EventLoop
-    turnstile: Turnstile
-    broker: Broker
-    address: tuple[Any, ...]
-    family: socket.AddressFamily
-
-    @classmethod
-    def to(cls, broker: Broker, *, loop: EventLoop, connect_rate: float) -> Network:
-        """The way to a broker, whose name is looked up once.
-
-        Raises:
-            BrokerError: there is no such name.
-        """
-        try:
-            found = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise BrokerError(f"{broker.host}: {error.strerror or error}") from error
-        family, _, _, _, address = found[0]
-        return cls(loop, Turnstile(loop=loop, rate=connect_rate), broker, address, family)
 
 
 class Connection:
@@ -97,7 +69,7 @@ class Connection:
         self._owner = owner
         self._backoff = Backoff()
         self._wanted = False
-        self._dialling: socket.socket | None = None
+        self._dial = Dial(network=network, made=self._on_dialled, failed=self._try_again)
         self._made: socket.socket | None = None
         self._waiting: dict[int, Delivered | None] = {}
         self._dirty = False
@@ -114,7 +86,7 @@ class Connection:
         """Connect as soon as it is our turn, and again whenever the connection breaks."""
         if not self._wanted:
             self._wanted = True
-            self._network.turnstile.enter(self._dial)
+            self._network.turnstile.enter(self._begin)
 
     def publish(self, message: Outgoing, delivered: Delivered | None = None) -> None:
         """Hand a message over; what the broker does not acknowledge is sent again after a break.
@@ -136,13 +108,15 @@ class Connection:
     def close(self) -> None:
         """End politely: the broker drops the will."""
         self._wanted = False
-        self._abandon_dial()
+        self._stop_timer()
+        self._dial.abandon()
         self._client.disconnect()
 
     def drop(self) -> None:
         """End as by a power cut: the broker publishes the will."""
         self._wanted = False
-        self._abandon_dial()
+        self._stop_timer()
+        self._dial.abandon()
         sock: Any = self._client.socket()
         if sock is not None:
             sock.shutdown(socket.SHUT_RDWR)
@@ -166,49 +140,20 @@ class Connection:
 
     # Opening the socket.
 
-    def _dial(self) -> None:
-        if not self._wanted or self._dialling is not None or self._client.socket() is not None:
-            return
-        sock = socket.socket(self._network.family, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        code = sock.connect_ex(self._network.address)
-        if code not in {0, errno.EINPROGRESS}:
-            sock.close()
-            self._try_again()
-            return
-        self._dialling = sock
-        self._loop.watch(sock, self._on_dialled, write=True)
-        self._timer = self._loop.call_later(_CONNECT_TIMEOUT_S, self._on_dial_failed)
+    def _begin(self) -> None:
+        if self._wanted and not self._dial.under_way and self._client.socket() is None:
+            self._dial.begin()
 
-    def _on_dialled(self, _mask: int) -> None:
-        sock = self._dialling
-        if sock is None:
-            return
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self._on_dial_failed()
-            return
-        self._loop.forget(sock)
-        self._stop_timer()
-        self._dialling, self._made = None, sock
+    def _on_dialled(self, sock: socket.socket) -> None:
+        self._made = sock
         try:
             self._client.reconnect()
         except OSError:  # of the TLS handshake
             sock.close()
             self._try_again()
 
-    def _on_dial_failed(self) -> None:
-        self._abandon_dial()
-        self._try_again()
-
-    def _abandon_dial(self) -> None:
-        self._stop_timer()
-        sock, self._dialling = self._dialling, None
-        if sock is not None:
-            self._loop.forget(sock)
-            sock.close()
-
     def _try_again(self) -> None:
-        enter = functools.partial(self._network.turnstile.enter, self._dial)
+        enter = functools.partial(self._network.turnstile.enter, self._begin)
         self._timer = self._loop.call_later(self._backoff.next_s(), enter)
 
     def _take_socket(self) -> socket.socket:

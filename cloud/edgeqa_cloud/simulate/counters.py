@@ -11,7 +11,7 @@ class Counters:
 
     Attributes:
         connects: connections that came up, again after a break too.
-        breaks: connections that went down unasked.
+        breaks: connections that went down, by offline spells too.
         appended: records written to outboxes.
         published: records handed to the broker, repeats included.
         acknowledged: records that the broker acknowledged, or seemed to.

@@ -26,7 +26,7 @@ def make_room(devices: int) -> None:
         most = max(0, hard - _OTHERS)
         raise ConfigError(
             f"devices: {devices} devices need {need} open files and this process may have {hard}; "
-            f"raise that (`ulimit -Hn {need}` as root, LimitNOFILE= in systemd, --ulimit nofile= "
-            f"in Docker), or run several simulations of at most {most} devices, each with a --prefix "
+            f"raise that (`ulimit -Hn {need}` as root, systemd's LimitNOFILE=, Docker's --ulimit), "
+            f"or run several simulations of at most {most} devices, each with a --prefix "
             "of its own"
         ) from error

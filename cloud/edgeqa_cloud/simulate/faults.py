@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeqa.packets import Delivered, Outgoing
@@ -61,7 +60,7 @@ class FaultyLink:
         self._faults = faults
         self._rng = rng
         self._counters = counters
-        self._held: tuple[Outgoing, Delivered | None] | None = None
+        self._held: tuple[Outgoing, Delivered] | None = None
         self._overtaken = 0
         self._lost: set[int] = set()
 
@@ -82,14 +81,14 @@ class FaultyLink:
             BrokerError: as `Connection.publish`.
         """
         faults, rng = self._faults, self._rng
+        delivered = self._counting(delivered)
         if rng.random() < faults.bad_payloads:
             self._counters.malformed += 1
             self._connection.publish(Outgoing(message.topic, malformed(message.payload, rng)))
         if rng.random() < faults.loss:
             self._counters.lost += 1
             self._lost.add(hash(message.payload))
-            if delivered is not None:
-                self._loop.call_soon(_call(delivered))
+            self._loop.call_soon(lambda: delivered(None))
             return
         if rng.random() < faults.reorder and self._held is None:
             self._counters.reordered += 1
@@ -102,7 +101,7 @@ class FaultyLink:
             if self._overtaken >= _OVERTAKEN_BY:
                 self._release()
 
-    def _send(self, message: Outgoing, delivered: Delivered | None) -> None:
+    def _send(self, message: Outgoing, delivered: Delivered) -> None:
         self._counters.published += 1
         self._counters.bytes += len(message.payload)
         self._connection.publish(message, delivered)
@@ -116,9 +115,16 @@ class FaultyLink:
         if held is not None:
             self._send(*held)
 
+    def _counting(self, delivered: Delivered | None) -> Delivered:
+        def arrived(reason: str | None) -> None:
+            if reason is None:
+                self._counters.acknowledged += 1
+            else:
+                self._counters.unheard += 1
+            if delivered is not None:
+                delivered(reason)
 
-def _call(delivered: Delivered) -> Callable[[], None]:
-    return lambda: delivered(None)
+        return arrived
 
 
 def malformed(payload: bytes, rng: random.Random) -> bytes:

@@ -55,6 +55,21 @@ class EventLoop:
         """Call back after a while."""
         return self.call_at(self.clock() + delay_s, callback)
 
+    def call_every(self, interval_s: float, callback: Callable[[], None], *, phase: float) -> None:
+        """Call back at intervals, for ever; steps that are late are left out, not made up for.
+
+        Args:
+            phase: where in the interval it begins, 0 to 1.
+        """
+
+        def step(due: float) -> None:
+            callback()
+            again = max(due + interval_s, self.clock())
+            self.call_at(again, lambda: step(again))
+
+        first = self.clock() + phase * interval_s
+        self.call_at(first, lambda: step(first))
+
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back before the loop sleeps again."""
         self._soon.append(callback)
