@@ -81,14 +81,20 @@ class Agent:
             parts.swapper.begin(parts.supervisor)
             parts.dispatcher.start()
             parts.supervisor.start()
+            parts.outbound.start()
             parts.link.start()
+            parts.telemetry.start()
+            parts.evaluating.start()
             follower = threading.Thread(target=parts.swapper.follow, name="swapper", daemon=True)
             follower.start()
             self._serve(parts)
+            parts.evaluating.stop()
             parts.swapper.orders.close()
             follower.join(_FOLLOWER_END_S)
             self._shut_down(wiring, parts)
         finally:
+            parts.telemetry.stop()
+            parts.outbound.stop()
             parts.commands.stop()
             parts.dispatcher.stop()
             parts.supervisor.join()
@@ -112,6 +118,9 @@ class Agent:
             if not parts.dispatcher.drain(timeout_s=self._settings.drain_timeout_s):
                 self._log.warning("drain_incomplete", depth=parts.dispatcher.depth)
             parts.link.wait_delivered(timeout_s=_FLUSH_S)
+        parts.telemetry.finish()
+        if parts.able:
+            parts.outbound.flush(timeout_s=_FLUSH_S)
         parts.router.stop_taking()
         reason = "stopped" if self._stop.is_set() else "failed"
         parts.link.stop(wiring.status(status="offline", reason=reason))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 RESAMPLES, _MIN_RESAMPLES, _DRAWS = 10_000, 1_000, 1_000_000
 # Draws of one piece: well under a millisecond, a fifth of the time after which Python would take
 # the lock away (`sys.getswitchinterval`).
-_PIECE_DRAWS = 4_000
+_PIECE_DRAWS = 2_000
 _TAIL = 0.025  # of a 95 % interval, at each end
 _Z = 1.959963984540054  # its normal quantile
 _SEED = 0

@@ -19,6 +19,7 @@ from edgeqa.errors import ConfigError
 from edgeqa.logs import Format, Level
 from edgeqa.model_messages import Gates
 from edgeqa.topics import is_name
+from edgeqa_agent.evaluation_settings import EvaluationSettings
 from edgeqa_agent.repository_url import parse_repository_url
 
 DEFAULT_PACKAGE = "minilm-l6-squad-0.1.1"
@@ -45,7 +46,7 @@ def default_package() -> Path:
     )
 
 
-class AgentSettings(BrokerSettings, BaseSettings):
+class AgentSettings(BrokerSettings, EvaluationSettings, BaseSettings):
     """Settings of `edgeqa agent run`."""
 
     model_config = SettingsConfigDict(env_prefix="EDGEQA_AGENT_", frozen=True, extra="forbid")
@@ -178,6 +179,25 @@ class AgentSettings(BrokerSettings, BaseSettings):
     )
     telemetry_idle_interval_s: float = Field(
         default=900.0, ge=1, le=86_400, description="The same, of one to which nothing happens."
+    )
+    outbox_max_rows: int = Field(
+        default=20_000,
+        ge=100,
+        le=10_000_000,
+        description="Records kept on disk until the cloud's broker has them; the oldest telemetry "
+        "goes first.",
+    )
+    outbox_max_mb: int = Field(
+        default=32, ge=1, le=1 << 16, description="Room for them on disk, MiB."
+    )
+    outbox_keep_sent_s: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=30 * 86_400,
+        description="How long a record that was sent can be sent again, seconds of running time.",
+    )
+    heartbeat_interval_s: float = Field(
+        default=60.0, ge=1, le=86_400, description="How often a device says that it is there."
     )
     health_file: Path | None = Field(
         default=None, description="Written every few seconds; read by `edgeqa agent health`."

@@ -13,7 +13,7 @@ from edgeqa.broker import Broker
 from edgeqa.errors import PayloadError
 from edgeqa.manifest import Package
 from edgeqa.messages import Status, parse_payload
-from edgeqa.model_messages import Desired
+from edgeqa.model_messages import Desired, Verb
 from edgeqa.mqtt import Limits, MqttLink
 from edgeqa.packets import Delivery, Outgoing, Subscription
 from edgeqa.topics import DeviceTopics, group_ask_filter
@@ -26,18 +26,23 @@ from edgeqa_agent.hardware import describe_hardware
 from edgeqa_agent.intake import Intake, QuestionLimits
 from edgeqa_agent.ledger import Ledger
 from edgeqa_agent.loader import Loader
-from edgeqa_agent.meter import Meter
+from edgeqa_agent.measuring import telemetry_loop
+from edgeqa_agent.meter import Meter, Offer
 from edgeqa_agent.model_process import ModelProcess
 from edgeqa_agent.obtain import Obtainer
 from edgeqa_agent.orders import Orders, Withdrawal
+from edgeqa_agent.outbound import Outbound, outbox_of, resend_handler
 from edgeqa_agent.replies import Replies
 from edgeqa_agent.reports import Reports
 from edgeqa_agent.router import Router
+from edgeqa_agent.selfeval_wiring import Evaluating
 from edgeqa_agent.settings import AgentSettings
 from edgeqa_agent.source import repository_source
 from edgeqa_agent.store import Store
 from edgeqa_agent.supervisor import Supervisor
+from edgeqa_agent.swap_history import SwapHistory
 from edgeqa_agent.swapper import Parts, Swapper
+from edgeqa_agent.telemetry import TelemetryLoop
 
 # Unacknowledged questions that the broker may open with us beyond those we queue: room to refuse
 # many at once with `busy` instead of leaving them, unheard, in the broker's queue.
@@ -56,6 +61,9 @@ class Wired:
     supervisor: Supervisor
     swapper: Swapper
     commands: Commands
+    outbound: Outbound
+    evaluating: Evaluating
+    telemetry: TelemetryLoop
 
     @property
     def able(self) -> bool:
@@ -101,6 +109,8 @@ class Wiring:
             log=log,
         )
         orders = Orders()
+        outbox = outbox_of(settings, boot_id=self._boot_id, log=log)
+        evaluating = Evaluating(settings, models=dispatcher, append=outbox.append, log=log)
 
         # The link needs its handlers, and those need the link: a handler looks its part up when
         # the first message comes, and none comes before `start`.
@@ -115,6 +125,7 @@ class Wiring:
             models=lambda: (dispatcher.model, self._store.previous_ref()),
             publish=publish,
             log=log,
+            told=SwapHistory(outbox=outbox, log=log).told,
         )
         swapper = Swapper(
             Parts(
@@ -145,7 +156,12 @@ class Wiring:
             now_ms=lambda: int(self._clock.now().timestamp() * 1000),
             publish=publish,
             log=log,
+            handlers={Verb.RESEND: resend_handler(outbox), Verb.EVALUATE: evaluating.handler},
         )
+
+        def ready() -> None:
+            reports.renew()
+            outbound.connected()
 
         def birth() -> Outgoing:
             router.connected()
@@ -167,7 +183,7 @@ class Wiring:
 
         link = self._link(
             birth=birth,
-            on_ready=reports.renew,
+            on_ready=ready,
             subscriptions=[
                 Subscription(self._topics.all_contexts, on_context),
                 Subscription(self._topics.desired, on_desired),
@@ -176,8 +192,10 @@ class Wiring:
                 *(Subscription(group_ask_filter(group), on_ask) for group in settings.groups),
             ],
         )
+        beat_s = settings.heartbeat_interval_s
+        outbound = Outbound(outbox=outbox, link=link, beat_s=beat_s, log=log)
         meter = Meter()
-        router = self._router(link, dispatcher, meter)
+        router = self._router(link, evaluating.quiet.through(dispatcher.offer), meter)
         supervisor = Supervisor(
             dispatcher=dispatcher,
             loader=loader,
@@ -185,7 +203,12 @@ class Wiring:
             inference_timeout_s=settings.inference_timeout_s,
             log=log,
         )
-        return Wired(link, router, dispatcher, supervisor, swapper, commands)
+        telemetry = telemetry_loop(
+            settings, dispatcher=dispatcher, meter=meter, link=link, outbox=outbox, log=log
+        )
+        return Wired(
+            link, router, dispatcher, supervisor, swapper, commands, outbound, evaluating, telemetry
+        )
 
     def online(self, dispatcher: Dispatcher) -> Outgoing:
         """The device's presence, with the model that answers now."""
@@ -232,7 +255,7 @@ class Wiring:
             ),
         )
 
-    def _router(self, link: MqttLink, dispatcher: Dispatcher, meter: Meter) -> Router:
+    def _router(self, link: MqttLink, offer: Offer, meter: Meter) -> Router:
         settings = self._settings
         contexts = Contexts(
             max_texts=settings.max_contexts,
@@ -253,7 +276,7 @@ class Wiring:
             contexts=contexts,
             ledger=Ledger(capacity=settings.remembered_answers, keep_s=settings.remembered_s),
             replies=Replies(device=settings.device),
-            offer=meter.through(dispatcher.offer),
+            offer=meter.through(offer),
             meter=meter,
             log=self._log,
         )
