@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.telemetry_messages import Outboxed
+from edgeqa.mqtt import MqttLink
+from edgeqa.outbox import Outbox
 from edgeqa_agent.dispatcher import Dispatcher
 from edgeqa_agent.meter import Meter
 from edgeqa_agent.settings import AgentSettings
-from edgeqa_agent.telemetry import Append, Schedule, Sources, TelemetryLoop
+from edgeqa_agent.telemetry import Schedule, Sources, TelemetryLoop
 from edgeqa_agent.vitals import Vitals
-
-
-class Records(Protocol):
-    """The part of an outbox that telemetry needs."""
-
-    @property
-    def append(self) -> Append:
-        """Keep a record."""
-
-    def state(self) -> Outboxed:
-        """How full it is."""
 
 
 def telemetry_loop(
@@ -32,8 +20,8 @@ def telemetry_loop(
     *,
     dispatcher: Dispatcher,
     meter: Meter,
-    connects: Callable[[], int],
-    outbox: Records,
+    link: MqttLink,
+    outbox: Outbox,
     log: FilteringBoundLogger,
 ) -> TelemetryLoop:
     """A loop that tells of these parts; not started.
@@ -42,7 +30,7 @@ def telemetry_loop(
         settings: of the agent.
         dispatcher: knows the model and its processes.
         meter: counts the questions.
-        connects: gives the connections to the broker since the start.
+        link: counts the connections to the broker.
         outbox: takes the records.
         log: of the agent.
     """
@@ -54,7 +42,7 @@ def telemetry_loop(
         sources=Sources(
             take=meter.take,
             model=lambda: dispatcher.model,
-            connects=connects,
+            connects=lambda: link.connects,
             processes=processes,
             outbox=outbox.state,
         ),

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
@@ -37,7 +37,7 @@ _END_TIMEOUT_S = 5.0
 class Append(Protocol):
     """Where records are kept, such as `Outbox.append`."""
 
-    def __call__(self, record_type: type[Telemetry], /, **fields: object) -> object:
+    def __call__(self, record_type: type[Telemetry], **fields: Any) -> object:
         """Keep a record.
 
         Raises:

@@ -57,7 +57,7 @@ class Bench:
             clock=lambda: self.now,
         )
 
-    def append(self, record_type: type[Telemetry], /, **fields: Any) -> Telemetry:
+    def append(self, record_type: type[Telemetry], **fields: Any) -> Telemetry:
         self.attempts.append(self.now)
         if self.broken is not None:
             raise self.broken
