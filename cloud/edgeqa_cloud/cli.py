@@ -12,6 +12,7 @@ import typer
 from edgeqa.flags import settings_options
 from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
+from edgeqa_cloud.metrics_settings import MetricsSettings
 from edgeqa_cloud.settings import CloudSettings
 from edgeqa_cloud.simulate.command import simulate
 
@@ -31,7 +32,7 @@ CheckConfig = Annotated[
 
 
 @app.command()
-@settings_options(CloudSettings)
+@settings_options(CloudSettings, without=set(MetricsSettings.model_fields))
 def collect(settings: CloudSettings, check_config: CheckConfig = False) -> None:
     """Collect into the database until SIGTERM or Ctrl-C; nothing else.
 
@@ -45,6 +46,22 @@ def collect(settings: CloudSettings, check_config: CheckConfig = False) -> None:
 
     configure_logs(level=settings.log_level, fmt=settings.log_format)
     Collector(settings=settings, log=structlog.get_logger()).run()
+
+
+@app.command()
+@settings_options(CloudSettings)
+def run(settings: CloudSettings, check_config: CheckConfig = False) -> None:
+    """Collect, and serve metrics for Prometheus, until SIGTERM or Ctrl-C.
+
+    Exit codes: as `collect`; 4 also where the address for metrics is taken.
+    """
+    if check_config:
+        typer.echo(json.dumps(describe(settings), indent=2))
+        return
+    from edgeqa_cloud.run import run_cloud  # noqa: PLC0415  as below
+
+    configure_logs(level=settings.log_level, fmt=settings.log_format)
+    run_cloud(settings, structlog.get_logger())
 
 
 @app.command()

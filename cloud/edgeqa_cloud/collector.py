@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
@@ -24,6 +25,7 @@ from edgeqa.topics import client_answers
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.health import Health, write_health
 from edgeqa_cloud.inbox import Inbox
+from edgeqa_cloud.job_wiring import wire_jobs
 from edgeqa_cloud.migrate import migrate
 from edgeqa_cloud.quarantine import Keep
 from edgeqa_cloud.settings import CloudSettings
@@ -36,6 +38,34 @@ _TICK_S = 0.25
 _HEALTH_EVERY_S = 5.0
 # What waits here while the database is away and connections break: each one's open messages.
 _CONNECTIONS_WAITING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a collector is, for whoever asks; before it has begun there are no parts."""
+
+    link: MqttLink | None
+    writer: Writer | None
+
+    @property
+    def threads_alive(self) -> bool:
+        """All of them run."""
+        return bool(self.writer and self.writer.alive and self.link and self.link.alive)
+
+    @property
+    def broker_connected(self) -> bool:
+        """Connected and subscribed."""
+        return bool(self.link and self.link.connected)
+
+    @property
+    def database_ok(self) -> bool:
+        """The last transaction succeeded."""
+        return bool(self.writer and self.writer.database_ok)
+
+    @property
+    def stored(self) -> int:
+        """Messages, since the start."""
+        return self.writer.committed.total() if self.writer else 0
 
 
 class Collector:
@@ -52,6 +82,8 @@ class Collector:
         self._log = log
         self._watcher = watcher or Unwatched()
         self._stop = threading.Event()
+        self._on_reply: Callable[[Delivery], None] = lambda _: None
+        self.state = State(link=None, writer=None)
         self.inbox = Inbox(
             most=_CONNECTIONS_WAITING * settings.receive_maximum,
             enough=max(1, min(settings.batch_messages, settings.receive_maximum // 2)),
@@ -98,6 +130,15 @@ class Collector:
             max_payload_bytes=settings.max_payload_bytes,
             log=self._log,
         )
+        side = wire_jobs(
+            settings=settings,
+            database=database,
+            publish=link.publish,
+            watcher=self._watcher,
+            log=self._log,
+        )
+        self._on_reply = side.resend.reply
+        self.state = State(link=link, writer=writer)
         writer.start()
         try:
             link.start()
@@ -106,12 +147,16 @@ class Collector:
                 target=self._read_retained, args=(broker,), name="retained", daemon=True
             )
             retained.start()
-            self._serve(link, writer)
+            if settings.jobs:
+                side.jobs.start()
+            self._serve()
             retained.join()
         finally:
+            if settings.jobs:
+                side.jobs.stop()
             writer.stop()
             link.stop()
-            self._report_health("stopped", link, writer)
+            self._report_health("stopped")
 
     def _link(self, broker: Broker) -> MqttLink:
         settings = self._settings
@@ -121,12 +166,16 @@ class Collector:
                 arrival_of(delivery, most_bytes=settings.max_payload_bytes, now_ms=unix_ms)
             )
 
-        return MqttLink(
+        def reply(delivery: Delivery) -> None:
+            self._on_reply(delivery)
+            link.acknowledge(delivery)
+
+        link = MqttLink(
             broker=broker,
             client_id=settings.name,
             subscriptions=[
                 *shared_subscriptions(settings.group, take),
-                Subscription(client_answers(settings.name), self._reply),
+                Subscription(client_answers(settings.name), reply),
             ],
             log=self._log,
             limits=Limits(
@@ -134,9 +183,7 @@ class Collector:
                 receive_maximum=settings.receive_maximum,
             ),
         )
-
-    def _reply(self, delivery: Delivery) -> None:
-        del delivery
+        return link
 
     def _read_retained(self, broker: Broker) -> None:
         try:
@@ -149,28 +196,29 @@ class Collector:
                 stop=self._stop,
             )
             self._log.info("presence_read", messages=count)
-        except Exception:
+        except Exception:  # noqa: BLE001  a thread's edge
             # Births and heartbeats tell the same, later.
             self._log.exception("presence_not_read")
 
-    def _serve(self, link: MqttLink, writer: Writer) -> None:
+    def _serve(self) -> None:
         next_health = 0.0
-        while not self._stop.wait(_TICK_S) and writer.alive:
+        while not self._stop.wait(_TICK_S) and self.state.threads_alive:
+            self._watcher.broker(connected=self.state.broker_connected)
             if time.monotonic() >= next_health:
                 next_health = time.monotonic() + _HEALTH_EVERY_S
-                self._report_health("collecting", link, writer)
+                self._report_health("collecting")
 
-    def _report_health(self, state: str, link: MqttLink, writer: Writer) -> None:
+    def _report_health(self, state: str) -> None:
         if self._settings.health_file is None:
             return
         health = Health(
             time=time.time(),
             state=state,
-            threads_alive=writer.alive and link.alive,
-            broker_connected=link.connected,
-            database_ok=writer.database_ok,
+            threads_alive=self.state.threads_alive,
+            broker_connected=self.state.broker_connected,
+            database_ok=self.state.database_ok,
             waiting=len(self.inbox),
-            stored=writer.committed.total(),
+            stored=self.state.stored,
         )
         try:
             write_health(self._settings.health_file, health)

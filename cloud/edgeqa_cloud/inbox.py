@@ -72,7 +72,7 @@ class Inbox:
             return []
         if not self._closed:
             self._plenty.wait(self._wait_s)
-        batch = []
+        batch: list[Arrival] = []
         while self._waiting and len(batch) < most:
             batch.append(self._waiting.popleft())
         self._plenty.clear()

@@ -29,6 +29,7 @@ _SEQ = re.compile(rb'"seq"\s*:\s*([1-9][0-9]{0,15})\s*[,}]')
 _NUL = "\0"
 # Columns of these are so wide; fields that the contract leaves open must still fit.
 _MAX_NAME = 64
+_MAX_DIGEST = 80
 
 _BODIES: dict[str, type[Wire]] = {
     Kind.TELEMETRY: Telemetry,
@@ -98,18 +99,23 @@ def read(arrival: Arrival, *, most_bytes: int) -> Message | Refused | None:
     if not arrival.payload and kind in _RETAINED:
         return None
     try:
-        if arrival.size > most_bytes:
-            raise PayloadError(
-                f"{arrival.size} bytes; at most {most_bytes} are taken", code="payload_too_large"
-            )
-        body = parse_payload(body_type, arrival.payload, most_bytes=most_bytes)
-        if body.device != device:  # type: ignore[attr-defined]  # each of _BODIES has it
-            raise PayloadError(f"the payload says {body.device!r:.80}", code="device_mismatch")  # type: ignore[attr-defined]  # as above
+        body = _parse(arrival, body_type, device, most_bytes)
         if kind in _RETAINED:
             _check_widths(body)
     except PayloadError as error:
         return refuse(arrival, kind, device, error.code, str(error))
     return Message(arrival, kind, device, body, arrival.payload.decode())
+
+
+def _parse(arrival: Arrival, body_type: type[Wire], device: str, most_bytes: int) -> Any:
+    if arrival.size > most_bytes:
+        raise PayloadError(
+            f"{arrival.size} bytes; at most {most_bytes} are taken", code="payload_too_large"
+        )
+    body: Any = parse_payload(body_type, arrival.payload, most_bytes=most_bytes)
+    if body.device != device:
+        raise PayloadError(f"the payload says {body.device!r:.80}", code="device_mismatch")
+    return body
 
 
 def refuse(arrival: Arrival, kind: Kind, device: str, code: str, reason: str) -> Refused:
@@ -180,8 +186,8 @@ def _check_widths(body: Any) -> None:
     for name, text in texts.items():
         if text is not None and len(text) > _MAX_NAME:
             raise PayloadError(f"{name}: longer than {_MAX_NAME} characters")
-    if model is not None and len(model.digest) > 80:
-        raise PayloadError("model.digest: longer than 80 characters")
+    if model is not None and len(model.digest) > _MAX_DIGEST:
+        raise PayloadError(f"model.digest: longer than {_MAX_DIGEST} characters")
     _check_boot(body.boot_id)
     as_json(body)
 

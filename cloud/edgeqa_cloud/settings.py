@@ -142,6 +142,11 @@ class CloudSettings(BrokerSettings, MetricsSettings, DatabaseSettings):
         le=36_500,
         description="How long daily roll-ups, evaluations and swaps are kept.",
     )
+    jobs: bool = Field(
+        default=True,
+        description="Also look for gaps, roll hours up and delete what is old; of several "
+        "collectors with it, one does so at a time.",
+    )
     jobs_every_s: float = Field(
         default=15.0,
         gt=0,

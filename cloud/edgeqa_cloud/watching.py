@@ -23,6 +23,9 @@ class Watcher(Protocol):
     def commit_failed(self) -> None:
         """A transaction failed; its messages wait."""
 
+    def broker(self, *, connected: bool) -> None:
+        """The state of the connection; told several times a second."""
+
     def gap(self, event: GapEvent, records: int) -> None:
         """Records were found missing, or are no longer."""
 
@@ -40,6 +43,9 @@ class Unwatched:
         """Not counted."""
 
     def commit_failed(self) -> None:
+        """Not counted."""
+
+    def broker(self, *, connected: bool) -> None:
         """Not counted."""
 
     def gap(self, event: GapEvent, records: int) -> None:
@@ -78,6 +84,10 @@ class Watched:
     def commit_failed(self) -> None:
         """A transaction failed; its messages wait."""
         self._metrics.commit_failed()
+
+    def broker(self, *, connected: bool) -> None:
+        """The state of the connection."""
+        self._metrics.broker(connected=connected)
 
     def gap(self, event: GapEvent, records: int) -> None:
         """Records were found missing, or are no longer."""

@@ -100,7 +100,7 @@ class Writer:
                 continue
             try:
                 self._settle(batch)
-            except Exception:
+            except Exception:  # noqa: BLE001  a thread's edge
                 # Left unacknowledged, so nothing is lost; the broker gives it again.
                 self._log.exception("batch_failed", messages=len(batch))
 

@@ -1,0 +1,57 @@
+"""`edgeqa cloud run`: a collector, and what it and the fleet look like to Prometheus."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from structlog.typing import FilteringBoundLogger
+
+from edgeqa_cloud.collector import Collector
+from edgeqa_cloud.database import Database
+from edgeqa_cloud.fleet_metrics import FleetMetrics
+from edgeqa_cloud.metrics import CollectorMetrics
+from edgeqa_cloud.metrics_server import MetricsServer
+from edgeqa_cloud.metrics_settings import listen_address
+from edgeqa_cloud.settings import CloudSettings
+from edgeqa_cloud.watching import Watched
+
+
+def run_cloud(settings: CloudSettings, log: FilteringBoundLogger) -> None:
+    """Collect and serve metrics until asked to stop.
+
+    Raises:
+        ConfigError: a setting is wrong, or the database is of a later version.
+        DatabaseError: the database cannot be reached or written at the start.
+        BrokerError: no connection to the broker in time.
+        ListenError: the address for metrics is taken.
+    """
+    if settings.metrics_listen == "off":
+        Collector(settings=settings, log=log).run()
+        return
+    metrics = CollectorMetrics(models=settings.metrics_models)
+    collector = Collector(settings=settings, log=log, watcher=Watched(metrics))
+    inbox = collector.inbox
+    metrics.watch_queue(limit=inbox.most, waiting=lambda: len(inbox), oldest_s=inbox.oldest_s)
+    with ExitStack() as stack:
+        database = stack.enter_context(Database.of(settings))
+        host, port = listen_address(settings.metrics_listen)
+        fleet = FleetMetrics(
+            database=database,
+            models=settings.metrics_models,
+            each_device=settings.metrics_devices,
+            cache_s=settings.metrics_cache_s,
+        )
+        server = MetricsServer(
+            host=host,
+            port=port,
+            registries={"/metrics": metrics.registry(), "/metrics/fleet": fleet.registry()},
+            healthy=lambda: _ill(collector),
+        )
+        stack.enter_context(server)
+        log.info("metrics_served", url=f"{server.url}/metrics")
+        collector.run()
+
+
+def _ill(collector: Collector) -> str | None:
+    """Why this is not well; a broker or a database that is away is its own alert."""
+    return None if collector.state.threads_alive else "a thread of the collector does not run"
