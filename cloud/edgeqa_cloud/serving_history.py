@@ -27,6 +27,8 @@ STEPS_MS = (5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, 3 * HOUR_MS, 6 * HOUR_MS, DA
 # Up to here records are read: a device with a record a minute has 720 of them.
 _RAW_SPAN_MS = 12 * HOUR_MS
 _HOURS_SPAN_MS = 14 * DAY_MS
+# The last hour of a day is rolled up some minutes after its end.
+_SETTLE_MS = 2 * HOUR_MS
 # More than a week of records, one a minute: what the tail behind the roll-ups can hold at most.
 MAX_RECORDS = 20_000
 MAX_ROLLUPS = 20_000
@@ -130,7 +132,9 @@ def _parts(
         ("hour", HOUR_MS, _RAW_SPAN_MS),
     ):
         if span_ms > least_span_ms:
-            for row in _rollups(connection, device_id, period, begin_ms, until_ms):
+            # A day is in the table from its first hour on: today's is not whole yet.
+            whole_ms = until_ms - length_ms - (_SETTLE_MS if period == "day" else 0)
+            for row in _rollups(connection, device_id, period, begin_ms, whole_ms):
                 yield row.start_ms, row
                 # What comes next begins behind the last of these.
                 begin_ms = max(begin_ms, row.start_ms + length_ms)
@@ -139,7 +143,7 @@ def _parts(
 
 
 def _rollups(
-    connection: Connection, device_id: int, period: str, since_ms: int, until_ms: int
+    connection: Connection, device_id: int, period: str, since_ms: int, latest_ms: int
 ) -> Sequence[Any]:
     return connection.execute(
         select(rollups)
@@ -147,7 +151,7 @@ def _rollups(
             rollups.c.device_id == device_id,
             rollups.c.period == period,
             rollups.c.start_ms >= since_ms,
-            rollups.c.start_ms < until_ms,
+            rollups.c.start_ms <= latest_ms,
         )
         .order_by(rollups.c.start_ms)
         .limit(MAX_ROLLUPS)
