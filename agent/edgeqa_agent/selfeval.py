@@ -9,11 +9,9 @@ Thread: one of its own; `order` is called by the commands'.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -24,57 +22,16 @@ from edgeqa.messages import ModelRef
 from edgeqa.telemetry_messages import Dataset, Evaluation, Slice, Trigger
 from edgeqa_agent.evaluation_source import EvaluationSource
 from edgeqa_agent.selfeval_memory import Memory
+from edgeqa_agent.selfeval_orders import Order, Place, Routine
 from edgeqa_agent.selfeval_record import fields_of, result_of
 from edgeqa_agent.selfeval_run import Models, Pacing, Plan, Run
 
-Append = Callable[..., object]
+Append = Callable[..., Evaluation]
 
 _TICK_S = 0.5
 _REST_S = 0.005
-# A device that was switched on tells soon how its model does; 10,000 that were switched on together
-# do not tell all at once.
-_FIRST_WITHIN_S = 600.0
+_AFTER_BUG_S = 60.0
 _END_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Routine:
-    """What the settings say.
-
-    Attributes:
-        device: its name decides when in an interval it begins.
-        questions: of a slice, at most.
-        interval_s: from one evaluation to the next.
-        timeout_s: for one.
-    """
-
-    device: str
-    questions: int
-    interval_s: float
-    timeout_s: float
-
-    @property
-    def first_s(self) -> float:
-        """From the start of the agent to the first evaluation."""
-        digest = hashlib.sha256(self.device.encode()).digest()
-        share = int.from_bytes(digest[:8], "big") / 2**64
-        return share * min(self.interval_s, _FIRST_WITHIN_S)
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A command."""
-
-    size: int
-    index: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Of a slice among those of its set."""
-
-    index: int
-    of: int
 
 
 class SelfEvaluation:
@@ -87,6 +44,7 @@ class SelfEvaluation:
         models: whom to ask.
         make_pace: of one evaluation.
         append: keeps a record, such as `Outbox.append`.
+        answer: tells who gave an order, by its id, what came of it.
         log: for how it went.
         clock: seconds that are never set back.
     """
@@ -100,6 +58,7 @@ class SelfEvaluation:
         models: Models,
         make_pace: Callable[[], Pacing],
         append: Append,
+        answer: Callable[[str, Evaluation | EdgeqaError], None],
         log: FilteringBoundLogger,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -109,11 +68,13 @@ class SelfEvaluation:
         self._models = models
         self._make_pace = make_pace
         self._append = append
+        self._answer = answer
         self._log = log
         self._clock = clock
         self._next_at = clock() + routine.first_s
         self._lock = threading.Lock()
-        self._order: _Order | None = None
+        self._order: Order | None = None
+        self._asked_by: str | None = None  # who waits for what comes of the next evaluation
         self._given_up: str | None = None  # digest that could not be evaluated after its swap
         self._stopping = threading.Event()
         self._woken = threading.Event()
@@ -131,12 +92,13 @@ class SelfEvaluation:
             self._thread.join(_END_TIMEOUT_S)
         self._source.stop()
 
-    def order(self, questions: int | None, index: int | None) -> int:
+    def order(self, questions: int | None, index: int | None, order_id: str | None = None) -> int:
         """Evaluate as soon as may be.
 
         Args:
             questions: of the slice; None: as usual.
             index: of the slice; None: the one whose turn it is.
+            order_id: see `answer`.
 
         Returns:
             How many questions that is.
@@ -146,7 +108,7 @@ class SelfEvaluation:
             DataError: there are no questions.
         """
         dataset = self._source.questions().dataset
-        order = _Order(questions or self._routine.questions, index)
+        order = Order(questions or self._routine.questions, index, order_id)
         place = self._place(order, dataset)
         if not place.index < place.of:
             raise PayloadError(
@@ -171,7 +133,7 @@ class SelfEvaluation:
             except Exception:  # noqa: BLE001  a thread's edge; logged with its traceback
                 self._log.exception("evaluation_crashed")
                 self._done_with(None)
-                self._stopping.wait(_FIRST_WITHIN_S)
+                self._stopping.wait(_AFTER_BUG_S)
             self._woken.wait(_TICK_S)
             self._woken.clear()
 
@@ -184,16 +146,26 @@ class SelfEvaluation:
         trigger = self._due(lane.model)
         if trigger is None:
             return
+        if trigger is Trigger.COMMAND and self._order is not None:
+            self._asked_by = self._order.id
         try:
-            self._evaluate(lane.model, trigger)
-        except DataError as error:
-            self._source.distrust()
-            self._log.error("evaluation_failed", code=error.code, reason=str(error))
+            outcome: Evaluation | EdgeqaError = self._evaluate(lane.model, trigger)
         except EdgeqaError as error:
-            self._log.warning("evaluation_failed", code=error.code, reason=str(error))
-            if error.code not in {"evaluation_superseded", "agent_stopped"}:
-                self._given_up = lane.model.digest
+            outcome = error
+            self._note_failure(lane.model, error)
         self._done_with(trigger)
+        # The evaluation after a swap takes the place of one that was ordered before.
+        superseded = isinstance(outcome, EdgeqaError) and outcome.code == "evaluation_superseded"
+        if self._asked_by is not None and not superseded:
+            asked_by, self._asked_by = self._asked_by, None
+            self._answer(asked_by, outcome)
+
+    def _note_failure(self, model: ModelRef, error: EdgeqaError) -> None:
+        if isinstance(error, DataError):
+            self._source.distrust()
+        if error.code not in {"evaluation_superseded", "agent_stopped"}:
+            self._given_up = model.digest
+        self._log.warning("evaluation_failed", code=error.code, reason=str(error))
 
     def _due(self, model: ModelRef) -> Trigger | None:
         last = self._memory.last
@@ -214,7 +186,7 @@ class SelfEvaluation:
             missed = (now - self._next_at) // self._routine.interval_s
             self._next_at += (missed + 1) * self._routine.interval_s
 
-    def _evaluate(self, model: ModelRef, trigger: Trigger) -> None:
+    def _evaluate(self, model: ModelRef, trigger: Trigger) -> Evaluation:
         plan = self._plan(model, trigger)
         self._log.info(
             "evaluation_begun",
@@ -243,7 +215,7 @@ class SelfEvaluation:
         fields = fields_of(plan, answers, result, before=before, rest=self._rest)
         self._memory.add(result, in_turn=plan.in_turn)
         self._tell(fields)
-        self._append(Evaluation, **fields)
+        return self._append(Evaluation, **fields)
 
     def _plan(self, model: ModelRef, trigger: Trigger) -> Plan:
         questions = self._source.questions()
@@ -252,9 +224,9 @@ class SelfEvaluation:
             trigger is Trigger.SWAP and last is not None and last.fingerprint == dataset.fingerprint
         )
         order = self._order if trigger is Trigger.COMMAND else None
-        place = self._place(order or _Order(self._routine.questions, None), dataset)
+        place = self._place(order or Order(self._routine.questions, None), dataset)
         if again and last is not None:
-            place = _Place(last.index, last.of)
+            place = Place(last.index, last.of)
         index = place.index % place.of
         examples = questions.read(*slice_bounds(dataset.questions, place.of, index))
         return Plan(
@@ -266,10 +238,10 @@ class SelfEvaluation:
             in_turn=not again and (order is None or order.index is None),
         )
 
-    def _place(self, order: _Order, dataset: Dataset) -> _Place:
+    def _place(self, order: Order, dataset: Dataset) -> Place:
         of = slices_of(dataset.questions, order.size)
         index = self._memory.next_index(dataset.fingerprint, of)
-        return _Place(index if order.index is None else order.index, of)
+        return Place(index if order.index is None else order.index, of)
 
     def _rest(self) -> None:
         self._stopping.wait(_REST_S)

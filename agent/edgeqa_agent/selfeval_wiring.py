@@ -7,15 +7,22 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.errors import PayloadError
-from edgeqa.telemetry_messages import EvaluateCommand
+from edgeqa.errors import BrokerError, EdgeqaError, PayloadError
+from edgeqa.messages import Wire
+from edgeqa.model_messages import CommandReply, Verb
+from edgeqa.outbox import Outbox
+from edgeqa.packets import Outgoing
+from edgeqa.telemetry_messages import EvaluateCommand, Evaluation, RecordKind
+from edgeqa.topics import DeviceTopics
 from edgeqa_agent.commands import Handler
 from edgeqa_agent.evaluation_settings import OFF
 from edgeqa_agent.evaluation_source import EvaluationSource, Wanted
 from edgeqa_agent.probes import temperature_celsius
 from edgeqa_agent.quiet import Quiet
-from edgeqa_agent.selfeval import Append, Routine, SelfEvaluation
+from edgeqa_agent.reports import fault
+from edgeqa_agent.selfeval import SelfEvaluation
 from edgeqa_agent.selfeval_memory import Memory
+from edgeqa_agent.selfeval_orders import Routine
 from edgeqa_agent.selfeval_pace import Budget, Pace
 from edgeqa_agent.selfeval_run import Models
 from edgeqa_agent.settings import AgentSettings
@@ -29,7 +36,8 @@ class Evaluating:
     Args:
         settings: of the agent.
         models: whom to ask.
-        append: keeps records.
+        outbox: keeps records.
+        publish: sends to who waits for the result of a command, past the outbox.
         log: for how evaluations go.
         celsius: temperature of the processor.
 
@@ -41,9 +49,10 @@ class Evaluating:
     def __init__(
         self,
         settings: AgentSettings,
-        *,
         models: Models,
-        append: Append,
+        outbox: Outbox,
+        *,
+        publish: Callable[[Outgoing], None],
         log: FilteringBoundLogger,
         celsius: Callable[[], float | None] = temperature_celsius,
     ) -> None:
@@ -54,6 +63,10 @@ class Evaluating:
             cpu_share=settings.evaluation_cpu_share,
             max_celsius=settings.evaluation_max_temperature_celsius,
         )
+        self._device = settings.device
+        self._boot_id = outbox.boot_id
+        self._publish = publish
+        self._log = log
         self._evaluation: SelfEvaluation | None = None
         if settings.evaluation_data != OFF:
             self._evaluation = SelfEvaluation(
@@ -62,7 +75,8 @@ class Evaluating:
                 memory=Memory(settings.resolved_state_dir(), log),
                 models=models,
                 make_pace=lambda: Pace(budget, quiet_s=lambda: self.quiet.seconds, celsius=celsius),
-                append=append,
+                append=outbox.append,
+                answer=self._answer,
                 log=log,
             )
 
@@ -79,7 +93,37 @@ class Evaluating:
     def _order(self, command: EvaluateCommand) -> dict[str, Any]:
         if self._evaluation is None:
             raise PayloadError("self-evaluation is switched off", code="evaluation_off")
-        return {"queued": self._evaluation.order(command.questions, command.slice)}
+        queued = self._evaluation.order(command.questions, command.slice, command.id)
+        return {"queued": queued}
+
+    def _answer(self, order_id: str, outcome: Evaluation | EdgeqaError) -> None:
+        """Tell who waits for it, also where the outbox is stuck for want of a collector.
+
+        The record goes to the cloud by the outbox too, which knows a repeat by its `seq`.
+        """
+        topics = DeviceTopics(self._device)
+        message: Wire = (
+            outcome if isinstance(outcome, Evaluation) else self._failure(order_id, outcome)
+        )
+        topic = (
+            topics.record(RecordKind.EVALUATION)
+            if isinstance(outcome, Evaluation)
+            else topics.answers
+        )
+        try:
+            self._publish(Outgoing(topic, message.to_json(), correlation=order_id.encode()))
+        except BrokerError as error:
+            self._log.warning("evaluation_result_lost", code=error.code)
+
+    def _failure(self, order_id: str, error: EdgeqaError) -> CommandReply:
+        return CommandReply(
+            status="error",
+            verb=Verb.EVALUATE,
+            device=self._device,
+            boot_id=self._boot_id,
+            id=order_id,
+            error=fault(error),
+        )
 
 
 def _routine(settings: AgentSettings) -> Routine:

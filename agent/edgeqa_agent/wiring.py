@@ -110,7 +110,6 @@ class Wiring:
         )
         orders = Orders()
         outbox = outbox_of(settings, boot_id=self._boot_id, log=log)
-        evaluating = Evaluating(settings, models=dispatcher, append=outbox.append, log=log)
 
         # The link needs its handlers, and those need the link: a handler looks its part up when
         # the first message comes, and none comes before `start`.
@@ -118,6 +117,7 @@ class Wiring:
             if link.connected:
                 link.publish(message)
 
+        evaluating = Evaluating(settings, dispatcher, outbox, publish=publish, log=log)
         reports = Reports(
             device=settings.device,
             boot_id=self._boot_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pydantic import ValidationError
 
@@ -15,6 +15,7 @@ from edgeqa.model_messages import Command, CommandReply, Verb
 from edgeqa.packets import Outgoing
 from edgeqa.pending import Request
 from edgeqa.questions import CORRELATION_BYTES, checked_timeout
+from edgeqa.telemetry_messages import EvaluateCommand, ResendCommand
 from edgeqa.topics import DeviceTopics
 
 
@@ -43,19 +44,46 @@ class RisingNumbers:
 NUMBERS = RisingNumbers()
 
 
+# What the commands say that say more than that they are one.
+_KINDS: dict[Verb, type[Command]] = {
+    Verb.EVALUATE: EvaluateCommand,
+    Verb.RESEND: ResendCommand,
+}
+
+
 def build_command(
-    device: str, verb: Verb | str, *, number: int, timeout_s: float, response_topic: str
+    device: str,
+    verb: Verb | str,
+    *,
+    number: int,
+    timeout_s: float,
+    response_topic: str,
+    fields: Mapping[str, object] | None = None,
 ) -> Request[CommandReply]:
     """A command that is ready to be published, and is not obeyed after its timeout.
 
+    Args:
+        device: to obey it.
+        verb: what to do.
+        number: higher than that of all commands before.
+        timeout_s: for the reply, and for obeying it.
+        response_topic: where the reply goes.
+        fields: what this verb says beside.
+
     Raises:
-        PayloadError: the verb is unknown, or the timeout no time.
+        PayloadError: the verb is unknown, the timeout no time, or the fields are not the verb's.
     """
     if verb not in set(Verb):
         raise PayloadError(f"verb: {verb!r:.40} is none of {', '.join(Verb)}")
     expires_ms = unix_ms() + round(1000 * checked_timeout(timeout_s))
     correlation = secrets.token_bytes(CORRELATION_BYTES)
-    command = Command(id=correlation.hex(), number=number, expires_ms=expires_ms)
+    said = {"id": correlation.hex(), "number": number, "expires_ms": expires_ms, **(fields or {})}
+    try:
+        command = _KINDS.get(Verb(verb), Command).model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PayloadError(f"{where}: {first['msg']}") from error
     target = f"device {device}"
     return Request(
         message=Outgoing(

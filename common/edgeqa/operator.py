@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from pydantic import ValidationError
@@ -199,12 +199,24 @@ class Operator:
         return following.start()
 
     def command(
-        self, device: str, verb: Verb | str, *, timeout_s: float = DEFAULT_TIMEOUT_S
+        self,
+        device: str,
+        verb: Verb | str,
+        *,
+        fields: Mapping[str, object] | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> CommandReply:
         """Give an order and wait for the reply; the device will not obey it later than that.
 
+        Args:
+            device: to obey.
+            verb: what to do.
+            fields: what the verb says beside, such as `questions` of `evaluate`.
+            timeout_s: for the reply.
+
         Raises:
-            PayloadError: the verb is unknown, or the device's name is none.
+            PayloadError: the verb is unknown, the fields are not its own, or the device's name is
+                none.
             AnswerError: refused, with the device's code; or `no_agent`, nobody listens.
             AnswerTimeoutError: no reply in time: it may have been obeyed.
             BrokerError: too much waits for the broker.
@@ -217,6 +229,7 @@ class Operator:
                 number=NUMBERS.next(),
                 timeout_s=timeout_s,
                 response_topic=self._connection.reply_topic,
+                fields=fields,
             )
             future = self._connection.submit(request)
         return self._connection.result(future, device)
