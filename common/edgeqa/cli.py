@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from edgeqa import ask, swap_cli
+from edgeqa import ask, evaluate_cli, swap_cli
 from edgeqa.errors import EdgeqaError
 from edgeqa.show import clean
 
@@ -32,6 +32,7 @@ def build_app() -> typer.Typer:
     app.command("ask")(ask.ask)
     app.add_typer(ask.context_app, name="context")
     swap_cli.register(app)
+    evaluate_cli.register(app)
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.name):
         try:
             command = entry.load()

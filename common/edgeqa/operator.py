@@ -18,6 +18,7 @@ from edgeqa.broker import BrokerSettings
 from edgeqa.commands import NUMBERS, build_command
 from edgeqa.connection import Connection
 from edgeqa.errors import PayloadError
+from edgeqa.evaluating import EvaluationWatch
 from edgeqa.following import Following
 from edgeqa.messages import Status
 from edgeqa.model_messages import CommandReply, Desired, Gates, Reported, Shadow, Verb
@@ -197,6 +198,16 @@ class Operator:
         with self._lock:
             self._followings.add(following)
         return following.start()
+
+    def evaluations(self, device: str) -> EvaluationWatch:
+        """The results of evaluations that are ordered by `command`. Enter it before the order.
+
+        Raises:
+            PayloadError: the device's name is none.
+            BrokerError: no connection.
+        """
+        broker, _ = self._connection.opened()
+        return EvaluationWatch(broker=broker, device=device, log=self._connection.log)
 
     def command(
         self,
