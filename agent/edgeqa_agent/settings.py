@@ -51,6 +51,14 @@ class AgentSettings(BrokerSettings, EvaluationSettings, BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EDGEQA_AGENT_", frozen=True, extra="forbid")
 
+    broker_keepalive_s: int = Field(
+        # Above the heartbeat's default interval: pings cost an idle device 0.4 MB a day.
+        default=65,
+        ge=5,
+        le=3600,
+        description="MQTT keep-alive, seconds; while it is above `heartbeat_interval_s`, the "
+        "heartbeat stands for the pings.",
+    )
     device: str = Field(
         default_factory=default_device, description="Id of this device in topics; the host name."
     )
