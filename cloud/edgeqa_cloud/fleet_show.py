@@ -93,17 +93,25 @@ def _serving(history: DeviceHistory) -> Iterator[Text]:
     if total is None:
         yield _pair("served", f"nothing in the last {length}")
     else:
-        yield _pair("served", f"{total.answered:,} answered, {total.refused:,} refused in the last "
-                              f"{length}")  # fmt: skip
-        yield _pair("latency", f"p50 {words.milliseconds(total.p50_ms)}, "
-                               f"p95 {words.milliseconds(total.p95_ms)}, "
-                               f"p99 {words.milliseconds(total.p99_ms)}; of that inference p95 "
-                               f"{words.milliseconds(total.inference_p95_ms)}")  # fmt: skip
+        yield _pair(
+            "served",
+            f"{total.answered:,} answered, {total.refused:,} refused in the last {length}",
+        )
+        if total.p50_ms is not None:
+            yield _pair("latency", _latency(total))
         yield Text(f"{'':<11}a block is {words.span(history.step_ms / 1000)}", style="dim")
         for name, value, show in _LINES:
             yield from _line(name, _steps(history, value), show)
     scores = [one.f1 for one in reversed(history.evaluations)]
     yield from _line("F1", scores, words.points)
+
+
+def _latency(total: ServingPoint) -> str:
+    times = ", ".join(
+        f"{name} {words.milliseconds(value)}"
+        for name, value in (("p50", total.p50_ms), ("p95", total.p95_ms), ("p99", total.p99_ms))
+    )
+    return f"{times}; of that inference p95 {words.milliseconds(total.inference_p95_ms)}"
 
 
 _LINES: tuple[
