@@ -10,21 +10,23 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
 
+from edgeqa.acks import Receipt
 from edgeqa.broker import Broker, resolve_broker
 from edgeqa.commands import unix_ms
-from edgeqa.mqtt import Limits, MqttLink
+from edgeqa.mqtt import Limits
 from edgeqa.packets import Delivery, Subscription
 from edgeqa.topics import client_answers
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.health import Health, write_health
 from edgeqa_cloud.inbox import Inbox
+from edgeqa_cloud.intake_link import IntakeLink
 from edgeqa_cloud.job_wiring import wire_jobs
 from edgeqa_cloud.migrate import migrate
 from edgeqa_cloud.quarantine import Keep
@@ -44,7 +46,7 @@ _CONNECTIONS_WAITING = 4
 class State:
     """How a collector is, for whoever asks; before it has begun there are no parts."""
 
-    link: MqttLink | None
+    link: IntakeLink | None
     writer: Writer | None
 
     @property
@@ -124,7 +126,7 @@ class Collector:
                 database=database,
                 keep=Keep(settings.quarantine_max_rows, settings.quarantine_payload_bytes),
             ),
-            acknowledge=acknowledging(link),
+            acknowledge=link.acknowledge_all,
             watcher=self._watcher,
             batch_messages=settings.batch_messages,
             max_payload_bytes=settings.max_payload_bytes,
@@ -158,25 +160,31 @@ class Collector:
             link.stop()
             self._report_health("stopped")
 
-    def _link(self, broker: Broker) -> MqttLink:
+    def _link(self, broker: Broker) -> IntakeLink:
         settings = self._settings
+        most_bytes, put = settings.max_payload_bytes, self.inbox.put
 
-        def take(delivery: Delivery) -> None:
-            self.inbox.put(
-                arrival_of(delivery, most_bytes=settings.max_payload_bytes, now_ms=unix_ms)
+        def take(topic: str, payload: bytes, receipt: Receipt | None) -> None:
+            put(
+                arrival_of(topic, payload, most_bytes=most_bytes, now_ms=unix_ms(), receipt=receipt)
             )
 
         def reply(delivery: Delivery) -> None:
             self._on_reply(delivery)
             link.acknowledge(delivery)
 
-        link = MqttLink(
+        def take_slowly(delivery: Delivery) -> None:
+            # What was published at QoS 0: welcome, and not promised to arrive.
+            take(delivery.topic, delivery.payload, delivery.receipt)
+
+        link = IntakeLink(
             broker=broker,
             client_id=settings.name,
             subscriptions=[
-                *shared_subscriptions(settings.group, take),
+                *shared_subscriptions(settings.group, take_slowly),
                 Subscription(client_answers(settings.name), reply),
             ],
+            on_arrival=take,
             log=self._log,
             limits=Limits(
                 session_expiry_s=settings.session_expiry_s,
@@ -224,16 +232,6 @@ class Collector:
             write_health(self._settings.health_file, health)
         except OSError as error:
             self._log.error("health_file_failed", reason=str(error))
-
-
-def acknowledging(link: MqttLink) -> Callable[[Sequence[Delivery]], None]:
-    """Acknowledges the messages of a batch, in order."""
-
-    def acknowledge(deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            link.acknowledge(delivery)
-
-    return acknowledge
 
 
 @contextmanager

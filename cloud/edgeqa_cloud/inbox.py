@@ -54,7 +54,7 @@ class Inbox:
 
     def put(self, arrival: Arrival) -> bool:
         """Whether it was taken in; what is not must stay unacknowledged."""
-        if self._closed:
+        if self._closed or (arrival.receipt is None and len(self._waiting) >= self.most):
             return False
         while len(self._waiting) >= self.most:
             self._waiting.popleft()

@@ -45,7 +45,7 @@ class Placing:
                     refuse(message.arrival, message.kind, message.device, "impossible_time", why)
                 )
                 continue
-            one = Placed(message, boot, time_ms)
+            one = Placed((boot.id, body.seq), message, boot, time_ms)
             if placed.setdefault(one.key, one) is not one:
                 stored.duplicates[message.kind] += 1
         return [placed[key] for key in sorted(placed)]

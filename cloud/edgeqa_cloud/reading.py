@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from edgeqa.acks import Receipt
 from edgeqa.errors import PayloadError
 from edgeqa.messages import Status, Wire, parse_payload
 from edgeqa.model_messages import Reported
-from edgeqa.packets import Delivery
 from edgeqa.telemetry_messages import MAX_INT, Evaluation, Heartbeat, SwapReport, Telemetry
 from edgeqa.topics import ROOT, Kind, is_name
 
@@ -43,25 +43,25 @@ RECORD_TOPICS = frozenset({Kind.TELEMETRY, Kind.EVALUATION, Kind.SWAP})
 _RETAINED = frozenset({Kind.STATUS, Kind.REPORTED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: making a frozen one takes three times as long
 class Arrival:
-    """A message as it came.
+    """A message as it came; nobody changes it.
 
     Attributes:
         payload: its first bytes, if it is larger than any that is stored.
         size: bytes of the whole.
         received_ms: by our clock.
-        delivery: what to acknowledge; None for one that came another way.
+        receipt: what to acknowledge; None for one that came another way.
     """
 
     topic: str
     payload: bytes
     size: int
     received_ms: int
-    delivery: Delivery | None = None
+    receipt: Receipt | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as above
 class Message:
     """A message that says what it should."""
 

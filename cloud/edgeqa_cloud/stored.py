@@ -29,15 +29,11 @@ class Stored:
     dropped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Placed:
-    """A record with its boot and its time by our clock."""
+    """A record with its key, its boot and its time by our clock."""
 
+    key: tuple[int, int]
     message: Message
     boot: Boot
     time_ms: int
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """Of its row."""
-        return self.boot.id, self.message.body.seq

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
+from edgeqa.acks import Receipt
 from edgeqa.broker import Broker
 from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivery, Handler, Subscription
@@ -35,16 +36,12 @@ def shared_subscriptions(group: str, handler: Handler) -> list[Subscription]:
 
 
 def arrival_of(
-    delivery: Delivery, *, most_bytes: int, now_ms: Callable[[], int], receipt: bool = True
+    topic: str, payload: bytes, *, most_bytes: int, now_ms: int, receipt: Receipt | None = None
 ) -> Arrival:
     """A message as it waits for the writer; of one that is too large, only the beginning."""
-    payload = delivery.payload
+    size = len(payload)
     return Arrival(
-        topic=delivery.topic,
-        payload=payload if len(payload) <= most_bytes else payload[:most_bytes],
-        size=len(payload),
-        received_ms=now_ms(),
-        delivery=delivery if receipt else None,
+        topic, payload if size <= most_bytes else payload[:most_bytes], size, now_ms, receipt
     )
 
 
@@ -73,8 +70,9 @@ def read_retained(
         if delivery.retain:
             count += 1
             last = time.monotonic()
-            arrival = arrival_of(delivery, most_bytes=most_bytes, now_ms=now_ms, receipt=False)
-            inbox.put(arrival)
+            inbox.put(
+                arrival_of(delivery.topic, delivery.payload, most_bytes=most_bytes, now_ms=now_ms())
+            )
         link.acknowledge(delivery)
 
     link = MqttLink(

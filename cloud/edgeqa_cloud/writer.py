@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.packets import Delivery
+from edgeqa.acks import Receipt
 from edgeqa.transport import Backoff
 from edgeqa_cloud.database import reason
 from edgeqa_cloud.faults import is_passing, is_trouble
@@ -49,7 +49,7 @@ class Writer:
         *,
         inbox: Inbox,
         storage: Storage,
-        acknowledge: Callable[[Sequence[Delivery]], None],
+        acknowledge: Callable[[Sequence[Receipt]], None],
         watcher: Watcher,
         batch_messages: int,
         max_payload_bytes: int,
@@ -115,7 +115,7 @@ class Writer:
                 self._wait_out(error)
                 continue
             self._recovered()
-            self._acknowledge([one.delivery for one in batch if one.delivery is not None])
+            self._acknowledge([one.receipt for one in batch if one.receipt is not None])
             self._watcher.acknowledged(len(batch))
             return
 

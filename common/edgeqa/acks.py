@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 
@@ -29,7 +29,7 @@ class OrderedAcks:
     Thread: any; `send` is called under the lock, which is what keeps the order.
     """
 
-    def __init__(self, *, send: Callable[[int], None]) -> None:
+    def __init__(self, *, send: Callable[[list[int]], None]) -> None:
         self._send = send
         self._lock = threading.Lock()
         self._generation = 0
@@ -50,12 +50,18 @@ class OrderedAcks:
 
     def acknowledge(self, receipt: Receipt) -> None:
         """Acknowledge now, or as soon as everything before it is acknowledged."""
+        self.acknowledge_all((receipt,))
+
+    def acknowledge_all(self, receipts: Iterable[Receipt]) -> None:
+        """The same for many at once."""
         with self._lock:
-            if receipt.generation != self._generation:
-                return
-            receipt.due = True
+            for receipt in receipts:
+                receipt.due = receipt.generation == self._generation
+            packet_ids = []
             while self._open and self._open[0].due:
-                self._send(self._open.popleft().packet_id)
+                packet_ids.append(self._open.popleft().packet_id)
+            if packet_ids:
+                self._send(packet_ids)
 
     def __len__(self) -> int:
         with self._lock:

@@ -59,9 +59,10 @@ class Histogram(BaseModel):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Histogram:
-        if any(count < 0 for count in self.counts) or sum(self.counts) != self.count:
+        counts = self.counts
+        if sum(counts) != self.count or min(counts, default=0) < 0:
             raise ValueError("the counts are negative or do not add up to `count`")
-        if self.offset + len(self.counts) - 1 > _HIGHEST:
+        if self.offset + len(counts) - 1 > _HIGHEST:
             raise ValueError(f"a bucket lies above {_HIGHEST}")
         return self
 

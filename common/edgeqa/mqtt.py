@@ -41,10 +41,10 @@ from edgeqa.transport import (
     Backoff,
     Limits,
     connect,
-    disable_nagle,
     new_client,
     packet_bytes,
     set_reconnect_delay,
+    tune_socket,
 )
 
 __all__ = ["Limits", "MqttLink"]
@@ -85,7 +85,7 @@ class MqttLink:
         self._birth = birth
         self._on_ready = on_ready
         self._limits = limits or Limits()
-        self._acks = OrderedAcks(send=self._send_ack)
+        self._acks = OrderedAcks(send=self._send_acks)
         self._notices = DeliveryNotices()
         self._subscribes: dict[int, list[str]] = {}
         self._ready = threading.Event()
@@ -183,9 +183,7 @@ class MqttLink:
         self._ready.clear()
 
     def _build(self, client_id: str, will: Outgoing | None) -> paho.Client:
-        client = new_client(
-            broker=self._broker, client_id=client_id, will=will, limits=self._limits
-        )
+        client = self._new_client(client_id, will)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -198,8 +196,12 @@ class MqttLink:
             )
         return client
 
-    def _send_ack(self, packet_id: int) -> None:
-        self._client.ack(packet_id, 1)
+    def _new_client(self, client_id: str, will: Outgoing | None) -> paho.Client:
+        return new_client(self._broker, client_id=client_id, will=will, limits=self._limits)
+
+    def _send_acks(self, packet_ids: list[int]) -> None:
+        for packet_id in packet_ids:
+            self._client.ack(packet_id, 1)
 
     @_guarded
     def _on_connect(
@@ -219,10 +221,7 @@ class MqttLink:
         if not self._subscriptions:
             self._now_ready()
             return
-        wanted = [
-            (s.topic_filter, SubscribeOptions(qos=1, noLocal=s.no_local))
-            for s in self._subscriptions
-        ]
+        wanted = [(s.topic_filter, SubscribeOptions(1, s.no_local)) for s in self._subscriptions]
         _, packet_id = client.subscribe(wanted)
         if packet_id is not None:
             self._subscribes[packet_id] = [topic_filter for topic_filter, _ in wanted]
@@ -276,7 +275,7 @@ class MqttLink:
 
     @_guarded
     def _on_socket_open(self, _client: paho.Client, _data: Any, sock: Any) -> None:
-        disable_nagle(sock)
+        tune_socket(sock)
 
     @_guarded
     def _on_publish(

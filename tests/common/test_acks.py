@@ -13,7 +13,7 @@ def test_any_order_of_completion_acknowledges_in_order_of_arrival(
     completion: list[int], reconnect_after: int
 ) -> None:
     sent: list[int] = []
-    acks = OrderedAcks(send=sent.append)
+    acks = OrderedAcks(send=sent.extend)
     receipts = [acks.receive(100 + n) for n in range(12)]
     for done in completion[:reconnect_after]:
         acks.acknowledge(receipts[done])
