@@ -27,7 +27,7 @@ from edgeqa_cloud.simulate.settings import SimulateSettings
 from edgeqa_cloud.simulate.view import LiveView, LogView, View
 
 
-@settings_options(SimulateSettings, short={"devices": "-n"})
+@settings_options(SimulateSettings, short={"devices": "-n", "models": "--model"})
 def simulate(
     settings: SimulateSettings,
     ledger: Annotated[

@@ -26,7 +26,7 @@ from edgeqa_cloud.simulate.faults import FaultyLink
 from edgeqa_cloud.simulate.ledger import Ledger
 from edgeqa_cloud.simulate.loop import EventLoop, Timer
 
-FILE = "outbox.db"
+FILE = "outbox.sqlite"
 
 
 class MailRoom:
