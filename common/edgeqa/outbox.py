@@ -69,8 +69,7 @@ class Outbox:
     ) -> None:
         self.device = device
         self.boot_id = boot_id
-        # Called when something waits; the courier's.
-        self.on_waiting: Callable[[], None] = lambda: None
+        self.on_waiting: Callable[[], None] = lambda: None  # the courier's
         self._file = file
         self.uptime_ms = uptime_ms
         self._wall_ms = wall_ms
@@ -266,11 +265,12 @@ class Outbox:
     def _changing(self) -> Iterator[tuple[sqlite3.Connection, Shelf]]:
         """A transaction, and what is in the file; read anew after one that failed."""
         with self._file.lock:
+            before = self._shelf and self._shelf.copy()
             try:
                 with self._file.writing() as db:
                     yield db, self._known(db)
             except BaseException:
-                self._generation = -1
+                self._shelf, self._generation = before, -1
                 raise
 
     def _entered(self) -> Shelf:

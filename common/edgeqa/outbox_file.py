@@ -230,20 +230,20 @@ class OutboxFile:
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL" if self._durable else "PRAGMA synchronous = OFF")
-        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        db.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
         (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise _DamagedError(str(found))
         (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if version != SCHEMA_VERSION and (version or tables):
+            raise _DamagedError(f"its schema is {version}, this version's is {SCHEMA_VERSION}")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL" if self._durable else "PRAGMA synchronous = OFF")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
         if version == SCHEMA_VERSION:
             self._files = self._files or 1
             return
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if version or tables:
-            raise _DamagedError(f"its schema is {version}, this version's is {SCHEMA_VERSION}")
         # `executescript` commits what is open and knows no transaction of ours: say it there.
         begin, commit = "BEGIN IMMEDIATE;", f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
         db.executescript(begin + _SCHEMA + commit)

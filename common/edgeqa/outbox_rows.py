@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgeqa.telemetry_messages import RecordKind
 
@@ -112,6 +112,10 @@ class Shelf:
             waiting=waiting,
             dropped=Counter(dropped),
         )
+
+    def copy(self) -> Shelf:
+        """As it is now."""
+        return replace(self, dropped=self.dropped.copy())
 
     def insert(
         self, db: sqlite3.Connection, seq: int, kind: RecordKind, payload: bytes, *, now_ms: int
