@@ -1,4 +1,4 @@
-"""`edgeqa demo`: a broker, two agents and real questions on this machine, to see it work.
+"""`edgeqa demo`: a broker, the cloud side, two agents and real questions, to see it work.
 
 Everything runs in processes of its own, as in production, on free ports and in a temporary
 folder; nothing is left behind.
@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 
 from edgeqa.client import Client
+from edgeqa.demo_cloud import EAGER, Cloud, cloud_side, measure
 from edgeqa.demo_questions import ask_all, ask_otherwise
 from edgeqa.demo_swap import NAME, VERSION, publish, swap
 from edgeqa.manifest import Package, open_package
@@ -42,7 +43,7 @@ def demo(
         int, typer.Option(min=0, max=65535, help="Port of the demo's broker; 0: a free one.")
     ] = 0,
 ) -> None:
-    """Start a broker and two agents here, ask real questions, and swap a model meanwhile."""
+    """Start a broker, the cloud side and two agents here; ask, swap, and see what they measured."""
     console = Console(highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     with ExitStack() as stack:
@@ -51,6 +52,8 @@ def demo(
         console.print(f"broker   Mosquitto on {url}")
         repository = publish(folder)
         console.print(f"models   {NAME} {VERSION}, published in a signed repository")
+        cloud = stack.enter_context(cloud_side(folder, url))
+        console.print(f"cloud    collector with {cloud.database}")
         begun = time.monotonic()
         for device in DEVICES:
             package = stack.enter_context(_agent(folder, url, device, repository))
@@ -64,21 +67,25 @@ def demo(
             *ask_all(client, DEVICE, package.checks(), console),
             *ask_otherwise(client, url, DEVICES, GROUP),
             *swap(client, url, DEVICE, package, console),
+            *measure(cloud, url, DEVICES, (NAME, VERSION), console),
         ]
         for what, worked in seen:
             mark = "[green]ok[/]" if worked else "[red]FAILED[/]"
             console.print(f"{mark:<14} {what}")
         all_worked = all(worked for _, worked in seen)
         if not (once or os.environ.get("CI", "").lower() in {"1", "true"}):
-            _stay(console, url)
+            _stay(console, url, cloud)
     raise typer.Exit(0 if all_worked else 1)
 
 
-def _stay(console: Console, url: str) -> None:
+def _stay(console: Console, url: str, cloud: Cloud) -> None:
     console.print(
         f"\nAsk it yourself, in another terminal:\n"
         f'  .venv/bin/edgeqa ask "Who may open the cover?" --device {DEVICE} --broker {url} '
         f"--text 'Only an electrician may open the cover.'\n"
+        f"Watch the fleet:\n"
+        f"  .venv/bin/edgeqa fleet --watch --database {cloud.database}\n"
+        f"  {cloud.metrics}/metrics/fleet\n"
         f"Ctrl-C ends the demo."
     )
     try:
@@ -95,6 +102,7 @@ def _agent(folder: Path, url: str, device: str, repository: dict[str, str]) -> I
         "EDGEQA_AGENT_DEVICE": device,
         "EDGEQA_AGENT_GROUPS": GROUP,
         "EDGEQA_AGENT_LOG_FORMAT": "json",
+        **EAGER,
         **repository,
     }
     log = folder / f"{device}.log"
