@@ -123,8 +123,8 @@ DROPPED = Metric("edgeqa_outbox_dropped_records_total", _C,
                  "maximum, not the sum.", ("kind",), "3 kinds")  # fmt: skip
 
 RECORD_METRICS = (
-    QUESTIONS, LATENCY, PARTS, PART_QUESTIONS, EVALUATED, SWAPS, SWAP_FAILURES, SWAP_SECONDS, RECONNECTS, DISK,
-    DROPPED,
+    QUESTIONS, LATENCY, PARTS, PART_QUESTIONS, EVALUATED, SWAPS, SWAP_FAILURES, SWAP_SECONDS,
+    RECONNECTS, DISK, DROPPED,
 )  # fmt: skip
 
 # The state of the fleet, read from the database; one endpoint is enough for all collectors.
