@@ -17,7 +17,7 @@ import structlog
 from edgeqa.broker import BrokerSettings, resolve_broker
 from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivery, Subscription
-from edgeqa.topics import Kind, of_all_devices
+from edgeqa.topics import Kind, device_in, of_all_devices
 from wire.frames import Frames
 from wire.namespaces import DEVICE_ADDRESS, WIRE
 
@@ -68,7 +68,8 @@ def _serve(wire: socket.socket, frames: Frames, heard: list[Delivery]) -> None:
 def _report(frames: Frames, heard: list[Delivery]) -> dict[str, object]:
     payloads: dict[str, list[int]] = {}
     for delivery in heard:
-        kind = delivery.topic.rpartition("/")[2]
+        device = device_in(delivery.topic) or ""
+        kind = delivery.topic.partition(f"/{device}/")[2]
         payloads.setdefault(kind, []).append(len(delivery.payload))
     return {
         "kinds": {kind: asdict(tally) for kind, tally in frames.tallies.items()},

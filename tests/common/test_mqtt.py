@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from support.broker import Broker, Certificates
 from edgeqa.errors import BrokerError, ConfigError
 from edgeqa.mqtt import Limits, MqttLink
 from edgeqa.packets import Delivery, Handler, Outgoing, Subscription
+from edgeqa.transport import UNACKNOWLEDGED_MS
 
 StartBroker = Callable[..., Broker]
 
@@ -257,3 +259,12 @@ def test_a_packet_too_large_for_the_broker_is_refused(start_broker: StartBroker)
         link.publish(Outgoing("a/b", b"x" * 7000), told.append)
         assert eventually(lambda: len(told) == 1)
         assert link.connects == 1
+
+
+def test_a_broker_that_is_silently_gone_ends_the_connection_without_a_ping(broker: Broker) -> None:
+    """Linux ends it; that it does takes half a minute and a cable, benchmarks/wire has one."""
+    with linked(broker) as link:
+        sock = link._client.socket()
+        assert sock is not None
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_MS
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
