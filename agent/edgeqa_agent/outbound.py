@@ -87,6 +87,11 @@ class Outbound:
         self._beats = 0
         self._unheard = False
 
+    @property
+    def stalled(self) -> bool:
+        """Whether records wait because the last try came to nothing."""
+        return self._courier.stalled
+
     def start(self) -> None:
         """Begin to send what waits, as soon as there is a connection."""
         self._thread.start()
