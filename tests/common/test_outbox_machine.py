@@ -173,4 +173,4 @@ def telemetry_sizes(machine: OutboxMachine) -> int:
 
 
 TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestOutbox.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
