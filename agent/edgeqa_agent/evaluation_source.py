@@ -80,6 +80,12 @@ class EvaluationSource:
         """Whether it is known which questions serve: there is nothing to wait for."""
         return self._shipped or self._found is not None or self._failures > 0
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the process that makes the file, while there is one."""
+        process = self._process
+        return [] if process is None else [process.pid]
+
     def questions(self) -> Questions:
         """The questions that serve now.
 

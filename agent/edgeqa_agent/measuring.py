@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -15,12 +16,21 @@ from edgeqa_agent.telemetry import Schedule, Sources, TelemetryLoop
 from edgeqa_agent.vitals import Vitals
 
 
+class Evaluating(Protocol):
+    """The part of self-evaluation that telemetry needs."""
+
+    @property
+    def pids(self) -> list[int]:
+        """Of processes that it has at work."""
+
+
 def telemetry_loop(
     settings: AgentSettings,
-    *,
     dispatcher: Dispatcher,
+    evaluating: Evaluating,
     meter: Meter,
     link: MqttLink,
+    *,
     outbox: Outbox,
     log: FilteringBoundLogger,
 ) -> TelemetryLoop:
@@ -29,6 +39,7 @@ def telemetry_loop(
     Args:
         settings: of the agent.
         dispatcher: knows the model and its processes.
+        evaluating: has a process at times.
         meter: counts the questions.
         link: counts the connections to the broker.
         outbox: takes the records.
@@ -36,7 +47,11 @@ def telemetry_loop(
     """
 
     def processes() -> list[tuple[str, int]]:
-        return [("agent", os.getpid()), *(("model", pid) for pid in dispatcher.pids)]
+        return [
+            ("agent", os.getpid()),
+            *(("model", pid) for pid in dispatcher.pids),
+            *(("evaluation", pid) for pid in evaluating.pids),
+        ]
 
     return TelemetryLoop(
         sources=Sources(

@@ -67,11 +67,12 @@ class Evaluating:
         self._boot_id = outbox.boot_id
         self._publish = publish
         self._log = log
+        self._source = _source(settings, log)
         self._evaluation: SelfEvaluation | None = None
         if settings.evaluation_data != OFF:
             self._evaluation = SelfEvaluation(
                 _routine(settings),
-                source=_source(settings, log),
+                source=self._source,
                 memory=Memory(settings.resolved_state_dir(), log),
                 models=models,
                 make_pace=lambda: Pace(budget, quiet_s=lambda: self.quiet.seconds, celsius=celsius),
@@ -79,6 +80,11 @@ class Evaluating:
                 answer=self._answer,
                 log=log,
             )
+
+    @property
+    def pids(self) -> list[int]:
+        """Of processes that it has at work, beside the model's."""
+        return self._source.pids
 
     def start(self) -> None:
         """Begin, once a model serves."""

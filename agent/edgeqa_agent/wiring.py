@@ -204,7 +204,7 @@ class Wiring:
             log=log,
         )
         telemetry = telemetry_loop(
-            settings, dispatcher=dispatcher, meter=meter, link=link, outbox=outbox, log=log
+            settings, dispatcher, evaluating, meter, link, outbox=outbox, log=log
         )
         return Wired(
             link, router, dispatcher, supervisor, swapper, commands, outbound, evaluating, telemetry

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +269,23 @@ def test_a_broker_that_is_silently_gone_ends_the_connection_without_a_ping(broke
         assert sock is not None
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_MS
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_it_pings_only_when_it_sends_nothing_else(broker: Broker) -> None:
+    link = MqttLink(
+        broker=replace(broker.address(), keepalive_s=1),
+        client_id="quiet",
+        subscriptions=[],
+        log=structlog.get_logger(),
+    )
+    link.start()
+    try:
+        for _ in range(10):
+            link.publish(Outgoing("a/b", b"x"))
+            time.sleep(0.3)
+        assert "PINGREQ from quiet" not in broker.log
+        assert eventually(lambda: "PINGREQ from quiet" in broker.log)
+        time.sleep(1.5)
+        assert link.connects == 1
+    finally:
+        link.stop()
