@@ -96,7 +96,7 @@ def _fitted(columns: Sequence[Column], widths: list[int], width: int) -> list[in
 
 
 def _line(columns: Sequence[Column], widths: Sequence[int], row: Sequence[Cell]) -> Text:
-    line = Text(no_wrap=True, overflow="ignore", end="")
+    line = Text(no_wrap=True, overflow="ignore")
     for index, (column, size, cell) in enumerate(zip(columns, widths, row, strict=True)):
         text = cell.fitted(size)
         padding = " " * (size - cell_len(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from pydantic import BaseModel
@@ -13,18 +13,17 @@ from typer.core import TyperGroup
 
 from edgeqa.errors import UsageError
 from edgeqa.flags import settings_options
-from edgeqa_cloud.database import Database
-from edgeqa_cloud.fleet_reader import open_database, read
+from edgeqa_cloud.device_filter import ALL_DEVICES, MAX_PAGE, DeviceFilter, DeviceSort
 from edgeqa_cloud.fleet_show import history_lines
 from edgeqa_cloud.fleet_tables import list_lines, summary_lines
 from edgeqa_cloud.fleet_views import DeviceHistory, DevicePage, FleetSummary
-from edgeqa_cloud.history import device_history
 from edgeqa_cloud.presence import Presence
-from edgeqa_cloud.queries import MAX_PAGE, DeviceFilter, DeviceSort, list_devices
 from edgeqa_cloud.screen import make_console, print_lines, readers_may_leave, watch, width_of
 from edgeqa_cloud.settings import CloudSettings
-from edgeqa_cloud.summary import fleet_summary
 from edgeqa_cloud.words import MAX_SPAN_S, parse_span, said
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 ViewT = TypeVar("ViewT", bound=BaseModel)
 
@@ -106,17 +105,16 @@ def list_(
         text=search,
     )
 
-    def page(database: Database) -> DevicePage:
-        return read(
-            database,
-            lambda connection: list_devices(
-                connection, now_ms=_now_ms(), which=which, sort=sort, descending=reverse,
-                limit=limit, offset=offset,
-            ),
+    def page(connection: Connection) -> DevicePage:
+        from edgeqa_cloud.queries import list_devices  # noqa: PLC0415  SQLAlchemy takes its time
+
+        return list_devices(
+            connection, now_ms=_now_ms(), which=which, sort=sort, descending=reverse, limit=limit,
+            offset=offset,
         )  # fmt: skip
 
     def lines(view: DevicePage, width: int | None) -> Iterator[Text]:
-        return list_lines(view, width=width, matched=which != DeviceFilter())
+        return list_lines(view, width=width, matched=which != ALL_DEVICES)
 
     _show(settings, page, lines, as_json=as_json, every_s=_every(watching, every))
 
@@ -141,14 +139,11 @@ def show(
     """
     span_ms = round(parse_span(since, "--since") * 1000)
 
-    def history(database: Database) -> DeviceHistory:
+    def history(connection: Connection) -> DeviceHistory:
+        from edgeqa_cloud.history import device_history  # noqa: PLC0415  as above
+
         now_ms = _now_ms()
-        found = read(
-            database,
-            lambda connection: device_history(
-                connection, device, since_ms=now_ms - span_ms, now_ms=now_ms
-            ),
-        )
+        found = device_history(connection, device, since_ms=now_ms - span_ms, now_ms=now_ms)
         if found is None:
             raise UnknownDeviceError(f"no device {said(device)[:80]!r}; `edgeqa fleet` lists all")
         return found
@@ -173,8 +168,10 @@ def summary(
     Exit codes: 0 done, or --watch ended by Ctrl-C, 3 a setting is wrong, 4 no database.
     """
 
-    def figures(database: Database) -> FleetSummary:
-        return read(database, lambda connection: fleet_summary(connection, now_ms=_now_ms()))
+    def figures(connection: Connection) -> FleetSummary:
+        from edgeqa_cloud.summary import fleet_summary  # noqa: PLC0415  as above
+
+        return fleet_summary(connection, now_ms=_now_ms())
 
     def lines(view: FleetSummary, width: int | None) -> Iterator[Text]:
         return summary_lines(view, width=width)
@@ -184,18 +181,20 @@ def summary(
 
 def _show(
     settings: CloudSettings,
-    query: Callable[[Database], ViewT],
+    query: Callable[[Connection], ViewT],
     lines: Callable[[ViewT, int | None], Iterator[Text]],
     *,
     as_json: bool,
     every_s: float | None,
 ) -> None:
     """Print what a query gives: once, or every so often."""
+    from edgeqa_cloud.fleet_reader import open_database, read  # noqa: PLC0415  as above
+
     with readers_may_leave(), open_database(settings) as database:
         console = make_console()
 
         def draw() -> list[Text]:
-            view = query(database)
+            view = read(database, query)
             if as_json:
                 return [Text(view.model_dump_json())]
             return list(lines(view, width_of(console)))

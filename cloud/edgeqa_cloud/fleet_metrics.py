@@ -21,12 +21,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edgeqa_cloud import metric_specs as specs
 from edgeqa_cloud.database import Database, reason
-from edgeqa_cloud.fleet_views import ModelSummary
+from edgeqa_cloud.fleet_views import THROTTLE_FLAGS, ModelSummary
 from edgeqa_cloud.label_bounds import OTHER, ModelLabels, known_code
 from edgeqa_cloud.metric_specs import Metric
-from edgeqa_cloud.presence import Presence, presence_column
+from edgeqa_cloud.presence import Presence
+from edgeqa_cloud.presence_column import presence_column
 from edgeqa_cloud.serving_history import DAY_MS
-from edgeqa_cloud.summary import THROTTLE_FLAGS, gap_records, model_summaries, quarantined
+from edgeqa_cloud.summary import gap_records, model_summaries, quarantined
 from edgeqa_cloud.tables import devices, evaluations
 from edgeqa_cloud.tally import Tally
 

@@ -8,9 +8,8 @@ from rich.text import Text
 
 from edgeqa_cloud import words
 from edgeqa_cloud.columns import Cell, Column, table_lines
-from edgeqa_cloud.fleet_views import DevicePage, DeviceView, FleetSummary, ModelView
+from edgeqa_cloud.fleet_views import THROTTLE_FLAGS, DevicePage, DeviceView, FleetSummary, ModelView
 from edgeqa_cloud.presence import Presence
-from edgeqa_cloud.summary import THROTTLE_FLAGS
 
 PRESENCE_STYLES = {
     Presence.ONLINE: "green",

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edgeqa_cloud.presence import Presence
 
+# Flags of the board that say: now. Those that end in `_occurred` say: since it was powered.
+THROTTLE_FLAGS = ("frequency_capped", "soft_temperature_limit", "throttled", "under_voltage")
+
 
 class View(BaseModel):
     """Base of them."""

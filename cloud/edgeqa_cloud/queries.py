@@ -6,54 +6,22 @@ the table `devices` itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, String, and_, cast, func, or_, select, true
 
+from edgeqa_cloud.device_filter import ALL_DEVICES, MAX_PAGE, DeviceFilter, DeviceSort
 from edgeqa_cloud.fleet_views import DevicePage, DeviceView, ModelView
-from edgeqa_cloud.presence import Presence, presence_column
+from edgeqa_cloud.presence import Presence
+from edgeqa_cloud.presence_column import presence_column
 from edgeqa_cloud.tables import devices
-
-MAX_PAGE = 100_000
-
-
-class DeviceSort(StrEnum):
-    """By what a list is sorted; what is not known comes last."""
-
-    DEVICE = "device"
-    PRESENCE = "presence"
-    SEEN = "seen"
-    MODEL = "model"
-    EXACT_MATCH = "em"
-    F1 = "f1"
-    P95 = "p95"
-    TEMPERATURE = "temperature"
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFilter:
-    """Which devices; None lets all through.
-
-    Attributes:
-        presence: one of these.
-        model: its name, or `NAME@VERSION`.
-        group: that they are in.
-        text: is part of the id, the board or the model's name; capitals do not matter.
-    """
-
-    presence: frozenset[Presence] | None = None
-    model: str | None = None
-    group: str | None = None
-    text: str | None = None
 
 
 def list_devices(
     connection: Connection,
     *,
     now_ms: int,
-    which: DeviceFilter = DeviceFilter(),
+    which: DeviceFilter = ALL_DEVICES,
     sort: DeviceSort = DeviceSort.DEVICE,
     descending: bool = False,
     limit: int = MAX_PAGE,

@@ -16,13 +16,21 @@ from edgeqa.errors import EdgeqaError
 from edgeqa.show import clean
 
 
+class _Console(Console):
+    """Ends well where the reader of a pipe has seen enough; rich itself would end with 1."""
+
+    def on_broken_pipe(self) -> None:
+        _discard_output()
+        raise SystemExit(0)
+
+
 def make_console() -> Console:
     """Standard output: colours and a width only where it is a terminal."""
     # An encoding without these characters, such as ASCII, shows `?` instead of failing.
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")
-    return Console(highlight=False, markup=False, emoji=False)
+    return _Console(highlight=False, markup=False, emoji=False)
 
 
 def width_of(console: Console) -> int | None:
@@ -43,8 +51,14 @@ def readers_may_leave() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered must not be written at the interpreter's end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """What is still buffered must not be written at the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def watch(

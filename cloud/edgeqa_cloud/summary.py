@@ -9,13 +9,18 @@ from sqlalchemy import Connection, case, func, select
 
 from edgeqa.histogram import Recorder
 from edgeqa.telemetry_messages import RecordKind
-from edgeqa_cloud.fleet_views import FleetSummary, LatencySummary, ModelSummary, ModelView
-from edgeqa_cloud.presence import Presence, presence_column
+from edgeqa_cloud.fleet_views import (
+    THROTTLE_FLAGS,
+    FleetSummary,
+    LatencySummary,
+    ModelSummary,
+    ModelView,
+)
+from edgeqa_cloud.presence import Presence
+from edgeqa_cloud.presence_column import presence_column
 from edgeqa_cloud.serving_history import HOUR_MS, MINUTE_MS, merge_into, rounded
 from edgeqa_cloud.tables import devices, gaps, quarantine, records, rollups
 
-# Flags of the board that say: now. Those that end in `_occurred` say: since it was powered.
-THROTTLE_FLAGS = ("frequency_capped", "soft_temperature_limit", "throttled", "under_voltage")
 # Records and roll-ups whose histograms are merged: two hours of 10,000 devices.
 MAX_MERGED = 20_000
 _RECENT_MS = 15 * MINUTE_MS

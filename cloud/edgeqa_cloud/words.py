@@ -17,7 +17,7 @@ NOTHING = "-"
 # Ten years: more is a mistake.
 MAX_SPAN_S = 3650 * 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])\Z")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])\Z", re.ASCII)
 _STEPS = (("s", 90), ("min", 90 * 60), ("h", 48 * 3600), ("d", float("inf")))
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _BLOCKS = "▁▂▃▄▅▆▇█"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, insert, select
 
-from edgeqa_cloud.presence import Presence, judge, presence_column
+from edgeqa_cloud.presence import Presence, judge
+from edgeqa_cloud.presence_column import presence_column
 from edgeqa_cloud.tables import devices, metadata
 
 NOW = 1_800_000_000_000

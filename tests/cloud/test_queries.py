@@ -13,10 +13,11 @@ from support.fleet import HOUR_MS, MINUTE_MS, NEW, OLD, Fleet, paired, spread
 from support.fleet_databases import migrated, new_url, postgres_server
 
 from edgeqa.postgres_process import PostgresServer
+from edgeqa_cloud.device_filter import DeviceFilter, DeviceSort
 from edgeqa_cloud.fleet_views import DeviceHistory, DevicePage
 from edgeqa_cloud.history import device_history
 from edgeqa_cloud.presence import Presence
-from edgeqa_cloud.queries import DeviceFilter, DeviceSort, list_devices
+from edgeqa_cloud.queries import list_devices
 from edgeqa_cloud.serving_history import MAX_POINTS, STEPS_MS, step_for
 from edgeqa_cloud.summary import fleet_summary
 
