@@ -13,6 +13,7 @@ from edgeqa.flags import settings_options
 from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
 from edgeqa_cloud.metrics_settings import MetricsSettings
+from edgeqa_cloud.quarantine_cli import app as quarantine_app
 from edgeqa_cloud.settings import CloudSettings
 from edgeqa_cloud.simulate.command import simulate
 
@@ -25,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(simulate)
+
+app.add_typer(quarantine_app, name="quarantine")
 
 CheckConfig = Annotated[
     bool, typer.Option("--check-config", help="Print the settings, secrets masked, and end.")

@@ -43,8 +43,12 @@ class Storage:
         self._placing = Placing(self._identities, self._standings)
         self._recording = Recording(self._identities)
 
-    def store(self, items: Sequence[Item]) -> Stored:
+    def store(self, items: Sequence[Item], *, quarantining: bool = True) -> Stored:
         """All of it, or nothing.
+
+        Args:
+            items: in the order of their coming.
+            quarantining: put what is refused into quarantine.
 
         Raises:
             sqlalchemy.exc.DBAPIError, ValueError: what the database said.
@@ -52,6 +56,8 @@ class Storage:
         try:
             with self._database.writing() as connection:
                 stored = self._store(connection, items)
+                if quarantining:
+                    stored.dropped = quarantine(connection, stored.refused, self._keep)
         except BaseException:
             self._identities.forget_new()
             self._recording.forget_new()
@@ -69,7 +75,6 @@ class Storage:
         self._recording.record(connection, placed, stored)
         self._standings.update(connection, messages, stored)
         self._recording.settle_refused(connection, stored.refused)
-        stored.dropped = quarantine(connection, stored.refused, self._keep)
         return stored
 
     def _resolve(
