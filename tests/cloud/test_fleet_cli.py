@@ -15,18 +15,19 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.cells import cell_len
 from support.fleet import HOUR_MS, MINUTE_MS, NEW, OLD, Fleet, paired, spread
-from support.fleet_databases import migrated, new_url, postgres_server
+from support.fleet_databases import Databases, postgres_server
 
-from edgeqa.cli import main
+from edgeqa.cli import build_app, main
 from edgeqa.errors import UsageError
-from edgeqa.postgres_process import PostgresServer
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.fleet_views import DeviceHistory, DevicePage, FleetSummary
 from edgeqa_cloud.words import ago, milliseconds, parse_span, said, span, sparkline
@@ -49,14 +50,19 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("fleet")) as one:
-        yield one
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    return Databases(tmp_path_factory.mktemp("fleet"), None)
+
+
+@pytest.fixture(scope="module")
+def edgeqa() -> typer.Typer:
+    """The whole command, built once."""
+    return build_app()
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with migrated(new_url(None, tmp_path)) as one:
+def database(databases: Databases) -> Iterator[Database]:
+    with databases.open(databases.new()) as one:
         yield one
 
 
@@ -67,10 +73,15 @@ def fleet(database: Database) -> Fleet:
 
 @pytest.fixture
 def run(
-    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    edgeqa: typer.Typer,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """Run `edgeqa fleet` in this process: many of them would be slow to start."""
     url = database.engine.url.render_as_string(hide_password=False)
+    # Building it takes longer than anything that it does here.
+    monkeypatch.setattr("edgeqa.cli.build_app", lambda: edgeqa)
     monkeypatch.setenv("EDGEQA_CLOUD_DATABASE", url)
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -317,7 +328,6 @@ def test_ten_thousand_devices_are_listed(run: Run, fleet: Fleet) -> None:
     done = run("--limit", "100000", "--sort", "f1", "--reverse")
     assert len(done.lines) == 10_002
     assert done.lines[-1].startswith("10,000 devices: ")
-    assert run().lines[-1].startswith("1,000 shown of 10,000 devices")
 
 
 # From here on as a program of its own.
@@ -329,24 +339,27 @@ def command(url: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-m", "edgeqa.cli", "fleet", *arguments], environment
 
 
-def test_postgresql_from_a_shell(postgres: PostgresServer, tmp_path: Path) -> None:
-    url = new_url(postgres, tmp_path)
-    with migrated(url) as database:
+def test_postgresql_from_a_shell(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        databases = Databases(tmp_path, stack.enter_context(postgres_server(tmp_path)))
+        database = stack.enter_context(databases.open(url := databases.new()))
         pi5 = small_fleet(fleet := Fleet(database, round(time.time() * 1000)))
         fleet.evaluation(pi5, age_ms=HOUR_MS, paired=paired(-3.1, -8.8, 2.2))
         fleet.telemetry(pi5, age_ms=MINUTE_MS)
-    for arguments, shown in (
-        (("--presence", "silent"), "hall"),
-        (("show", "pi5", "--since", "1h"), "served     3 answered, 1 refused"),
-        (("summary",), "3: 1 online, 1 silent, 1 offline"),
-    ):
-        line, environment = command(url, *arguments)
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert shown in done.stdout
-        # Into a pipe nothing is cut and nothing is coloured.
-        assert "…" not in done.stdout
-        assert "\x1b" not in done.stdout
+        for arguments, shown in (
+            (("--presence", "silent"), "hall"),
+            (("show", "pi5", "--since", "1h"), "served     3 answered, 1 refused"),
+            (("summary",), "3: 1 online, 1 silent, 1 offline"),
+        ):
+            line, environment = command(url, *arguments)
+            done = subprocess.run(
+                line, env=environment, capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+            assert shown in done.stdout
+            # Into a pipe nothing is cut and nothing is coloured.
+            assert "…" not in done.stdout
+            assert "\x1b" not in done.stdout
 
 
 def test_watch_shows_what_changes_until_ctrl_c(fleet: Fleet, database: Database) -> None:

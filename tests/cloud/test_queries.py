@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 from support.fleet import HOUR_MS, MINUTE_MS, NEW, OLD, Fleet, paired, spread
-from support.fleet_databases import migrated, new_url, postgres_server
+from support.fleet_databases import Databases, postgres_server
 
-from edgeqa.postgres_process import PostgresServer
 from edgeqa_cloud.device_filter import DeviceFilter, DeviceSort
 from edgeqa_cloud.fleet_views import DeviceHistory, DevicePage
 from edgeqa_cloud.history import device_history
@@ -27,19 +26,20 @@ DAY_MS = 24 * HOUR_MS
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def server(
+def databases(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PostgresServer | None]:
-    if request.param == "sqlite":
-        yield None
-        return
-    with postgres_server(tmp_path_factory.mktemp("queries")) as one:
-        yield one
+) -> Iterator[Databases]:
+    folder = tmp_path_factory.mktemp("queries")
+    with ExitStack() as stack:
+        server = None
+        if request.param == "postgresql":
+            server = stack.enter_context(postgres_server(folder))
+        yield Databases(folder, server)
 
 
 @pytest.fixture
-def fleet(server: PostgresServer | None, tmp_path: Path) -> Iterator[Fleet]:
-    with migrated(new_url(server, tmp_path)) as database:
+def fleet(databases: Databases) -> Iterator[Fleet]:
+    with databases.open(databases.new()) as database:
         yield Fleet(database, NOW_MS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,42 @@ from edgeqa_cloud.database import Database
 from edgeqa_cloud.migrate import migrate
 from edgeqa_cloud.settings import DatabaseSettings
 
-_NUMBERS = itertools.count(1)
+
+class Databases:
+    """Makes databases with this version's tables, as copies of one that is migrated.
+
+    Args:
+        folder: for SQLite files.
+        server: for PostgreSQL's; None: SQLite.
+    """
+
+    def __init__(self, folder: Path, server: PostgresServer | None) -> None:
+        self._folder = folder
+        self._server = server
+        self._numbers = itertools.count(1)
+        with self.open(self._make("template")) as database:
+            migrate(database)
+
+    def new(self) -> str:
+        """The URL of another one."""
+        return self._make(f"fleet{next(self._numbers)}", copied=True)
+
+    @contextmanager
+    def open(self, url: str) -> Iterator[Database]:
+        """The database of a URL."""
+        with Database.of(DatabaseSettings(database=url)) as database:
+            yield database
+
+    def _make(self, name: str, *, copied: bool = False) -> str:
+        if self._server is None:
+            path = self._folder / f"{name}.db"
+            if copied:
+                shutil.copy(self._folder / "template.db", path)
+            return f"sqlite:///{path}"
+        with psycopg.connect(self._server.url, autocommit=True) as connection:
+            template = "TEMPLATE template" if copied else ""
+            connection.execute(f"CREATE DATABASE {name} {template}".encode())
+        return self._server.url_of(name)
 
 
 @contextmanager
@@ -24,21 +60,3 @@ def postgres_server(folder: Path) -> Iterator[PostgresServer]:
     server.make()
     with server.running():
         yield server
-
-
-def new_url(server: PostgresServer | None, folder: Path) -> str:
-    """Of a new database, empty and not migrated: SQLite's where there is no server."""
-    name = f"fleet{next(_NUMBERS)}"
-    if server is None:
-        return f"sqlite:///{folder}/{name}.db"
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.url_of(name)
-
-
-@contextmanager
-def migrated(url: str) -> Iterator[Database]:
-    """The database of a URL, with this version's tables."""
-    with Database.of(DatabaseSettings(database=url)) as database:
-        migrate(database)
-        yield database
