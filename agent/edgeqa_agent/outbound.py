@@ -84,6 +84,7 @@ class Outbound:
         self._courier = Courier(outbox=outbox, link=link, wake=self._woken.set, log=log)
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._lock = threading.Lock()
+        self._turns = 0
         self._beats = 0
         self._unheard = False
 
@@ -104,11 +105,16 @@ class Outbound:
     def flush(self, *, timeout_s: float) -> bool:
         """Wait until the broker has what waits; False if it does not get it in time, or not now."""
         deadline = time.monotonic() + timeout_s
-        while self.outbox.state().waiting or not self._courier.idle:
-            if not self._link.connected or self._courier.stalled or time.monotonic() > deadline:
+        # The turn under way may have looked before the last record was written; the next has not.
+        enough = self._turns + 2
+        self._woken.set()
+        while self._turns < enough or not self._courier.idle:
+            if not self._link.connected or time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_S)
-        return True
+            if self._turns < enough:
+                self._woken.set()
+        return self.outbox.state().waiting == 0
 
     def stop(self) -> None:
         """Note what the broker has, and close the outbox; idempotent."""
@@ -125,6 +131,7 @@ class Outbound:
             self._woken.clear()
             try:
                 wait_s = self._turn()
+                self._turns += 1
             except Exception:  # noqa: BLE001  a thread's edge; logged with its traceback
                 self._log.exception("outbound_failed")
                 self._ending.wait(_AFTER_BUG_S)
@@ -139,20 +146,18 @@ class Outbound:
             self._connected.clear()
             self._heart.connected()
             self._courier.connected()
-        if self._link.connected and self._heart.wait_s() == 0.0:
+        # Where a broker does not answer, the next answer wakes us.
+        may_beat = self._link.connected and self._beats < _MOST_BEATS
+        if may_beat and self._heart.wait_s() == 0.0:
             self._beat()
         wait_s = self._courier.step()
-        due_s = self._heart.wait_s() if self._link.connected else _LOOK_EVERY_S
+        due_s = self._heart.wait_s() if may_beat else _LOOK_EVERY_S
         return min(_LOOK_EVERY_S, due_s, _LOOK_EVERY_S if wait_s is None else wait_s)
 
     def _beat(self) -> None:
-        messages = self._heart.beat()
-        with self._lock:
-            if self._beats >= _MOST_BEATS:
-                self._log.warning("heartbeat_unacknowledged", beats=self._beats)
-                return
-            self._beats += len(messages)
-        for message in messages:
+        for message in self._heart.beat():
+            with self._lock:
+                self._beats += 1
             try:
                 self._link.publish(message, self._on_beat)
             except BrokerError as error:
@@ -166,3 +171,4 @@ class Outbound:
             unheard, self._unheard = self._unheard, reason is not None
         if unheard and reason is None:
             self._courier.heard()  # somebody listens again
+        self._woken.set()

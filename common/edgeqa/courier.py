@@ -5,7 +5,9 @@ and when the time that it returned is over. The rest only notes what happened an
 and may be called from any thread, in which it never waits for a disk.
 
 A few records are under way at a time. One that the broker took although nobody listens ("No
-matching subscribers") has arrived nowhere: it waits on, and after a while a single one is tried.
+matching subscribers") has arrived nowhere: it waits on, with all of its kind, and after a while a
+single one is tried. Records of other kinds, to which somebody may listen, go past them meanwhile;
+where nobody listened to any, and then somebody does, all go in order.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from structlog.typing import FilteringBoundLogger
 from edgeqa.errors import BrokerError
 from edgeqa.outbox import Outbox, OutboxError, Row
 from edgeqa.packets import Delivered, Outgoing
+from edgeqa.patience import Patience
+from edgeqa.telemetry_messages import RecordKind
 from edgeqa.topics import DeviceTopics
 
 # Below the Receive Maximum that brokers grant by default (Mosquitto 20, EMQX 32), with room for
@@ -31,14 +35,11 @@ WINDOW = 16
 # An acknowledgement that takes longer on a connection that stands is not coming; twice the
 # keep-alive after which a connection counts as dead.
 ACK_TIMEOUT_S = 60.0
-# Full jitter below a doubling ceiling, as at reconnects. A collector that returns is noticed by the
-# heartbeat before the longest of these is over; and a record that is tried every five minutes costs
-# an idle device at most some 0.3 MB a day.
-BACKOFF_FIRST_S = 1.0
-BACKOFF_MAX_S = 300.0
-_MOST_DOUBLINGS = 16
 
+# What brokers say: MQTT 5, section 3.4.2.1.
 NOBODY = "No matching subscribers"
+# Its own fault: no later try will end better.
+_HOPELESS = {"Payload format invalid"}
 
 
 class Link(Protocol):
@@ -52,29 +53,17 @@ class Link(Protocol):
         """See `MqttLink.publish`."""
 
 
-@dataclass(slots=True)
-class Patience:
-    """How long to wait after a failure: full jitter below a ceiling that doubles.
-
-    Args:
-        uniform: gives a number between two.
-    """
-
-    uniform: Callable[[float, float], float] = random.uniform
-    failures: int = 0
-
-    def next_s(self) -> float:
-        """Count a failure and give the wait after it."""
-        ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**self.failures)
-        self.failures = min(self.failures + 1, _MOST_DOUBLINGS)
-        return self.uniform(ceiling / 2, ceiling)
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    kind: RecordKind
+    at: float
 
 
 @dataclass(slots=True)
 class _News:
     """What happened since the last step."""
 
-    arrived: deque[tuple[int, str | None]] = field(default_factory=deque)
+    arrived: deque[tuple[int, RecordKind, str | None]] = field(default_factory=deque)
     connected: bool = False
     heard: bool = False
 
@@ -93,7 +82,7 @@ class Courier:
         now: seconds, never set back.
         uniform: gives a number between two.
 
-    Thread: `step` and `idle` in one at a time, the rest in any.
+    Thread: `step` in one at a time, the rest in any.
     """
 
     def __init__(
@@ -111,20 +100,21 @@ class Courier:
         self._outbox = outbox
         self._link = link
         self._wake = wake
-        self._log = log
+        self._log = log.bind(device=outbox.device)
         self._link_resends = link_resends
         self._window = window
         self._now = now
         self._topics = DeviceTopics(outbox.device)
-        self._patience = Patience(uniform)
+        self._with_link = Patience(uniform)
+        self._with = {kind: Patience(uniform) for kind in RecordKind}
         self._lock = threading.Lock()
         self._news = _News()
         self._to_mark: list[int] = []
-        # Rows under way, and since when; all others that wait behind `_after` are yet to be sent.
-        self._under_way: dict[int, float] = {}
+        self._hopeless: list[int] = []
+        # Rows under way; all others that wait behind `_after` are yet to be sent.
+        self._under_way: dict[int, _Sent] = {}
         self._after = 0
         self._resent = outbox.resent
-        self._resume_at = 0.0
         outbox.on_waiting = wake
 
     def connected(self) -> None:
@@ -142,12 +132,12 @@ class Courier:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way or to be noted."""
-        return not (self._under_way or self._to_mark or self._news.arrived)
+        return not (self._under_way or self._to_mark or self._hopeless or self._news.arrived)
 
     @property
     def stalled(self) -> bool:
-        """Whether nothing is sent now, because the last try came to nothing."""
-        return self._now() < self._resume_at
+        """Whether something waits because the last try came to nothing."""
+        return any(one.failures for one in (self._with_link, *self._with.values()))
 
     def step(self) -> float | None:
         """Note what arrived and send what may be sent.
@@ -157,14 +147,13 @@ class Courier:
         now = self._now()
         self._take_news(now)
         try:
-            self._mark()
+            self._note()
             if not self._link.connected:
                 return None
-            if now < self._resume_at:
-                return self._resume_at - now
-            self._send(now)
+            if not self._with_link.left_s(now):
+                self._send(now)
         except OutboxError as error:
-            self._back_off(now)
+            self._with_link.failed(now)
             self._log.error("outbox_unusable", code=error.code, reason=str(error))
         return self._next(now)
 
@@ -172,43 +161,67 @@ class Courier:
         with self._lock:
             news, self._news = self._news, _News()
         if news.connected:
-            self._resume_at = 0.0
-            if self._link_resends:
-                self._under_way = dict.fromkeys(self._under_way, now)
-            else:
-                self._under_way.clear()
+            self._with_link.hurry()
+            kept = self._under_way if self._link_resends else {}
+            self._under_way = {row: _Sent(sent.kind, now) for row, sent in kept.items()}
+        if news.connected or news.heard:
+            for patience in self._with.values():
+                patience.hurry()
             self._after = 0
-        if news.heard:
-            self._resume_at = 0.0
         if self._outbox.resent != self._resent:
             self._resent = self._outbox.resent
             self._after = 0
-        for row, reason in news.arrived:
+        for row, kind, reason in news.arrived:
             self._under_way.pop(row, None)
-            if reason is None:
-                self._to_mark.append(row)
-                self._patience.failures = 0
-            else:
-                self._refused(row, reason, now)
-        late = [row for row, since in self._under_way.items() if now - since > ACK_TIMEOUT_S]
-        if late and self._link.connected:
-            self._log.warning(
-                "records_unacknowledged", device=self._outbox.device, records=len(late)
-            )
+            self._judge(row, kind, reason, now)
+        if self._link.connected:
+            self._give_up_waiting(now)
+
+    def _judge(self, row: int, kind: RecordKind, reason: str | None, now: float) -> None:
+        """What an acknowledgement means."""
+        patience = self._with[kind]
+        if reason is None:
+            self._to_mark.append(row)
+            if patience.failures:  # whoever came may have come for all kinds
+                for one in self._with.values():
+                    one.succeeded()
+                self._after = 0
+        elif reason in _HOPELESS:
+            self._hopeless.append(row)
+            self._log.error("record_given_up", kind=kind, reason=reason)
+        elif not patience.left_s(now):  # else: one of several that were under way
+            if not patience.failures or reason != NOBODY:
+                self._log.warning("records_unheard", kind=kind, reason=reason)
+            patience.failed(now)
+
+    def _give_up_waiting(self, now: float) -> None:
+        late = [row for row, sent in self._under_way.items() if now - sent.at > ACK_TIMEOUT_S]
+        if late:
+            self._log.warning("records_unacknowledged", records=len(late))
             for row in late:
                 del self._under_way[row]
             self._after = 0
 
-    def _mark(self) -> None:
+    def _note(self) -> None:
         if self._to_mark:
             self._outbox.mark_sent(self._to_mark)
             self._to_mark = []
+        while self._hopeless:
+            self._outbox.give_up(self._hopeless[-1])
+            self._hopeless.pop()
 
     def _send(self, now: float) -> None:
-        # After a failure one record goes ahead and tells whether the others may follow.
-        window = 1 if self._patience.failures else self._window
-        while (room := window - len(self._under_way)) > 0:
-            rows = self._outbox.waiting(after=self._after, limit=room + len(self._under_way))
+        failing = {kind for kind, patience in self._with.items() if patience.failures}
+        due = {kind for kind in failing if not self._with[kind].left_s(now)}
+        if due and not any(sent.kind in failing for sent in self._under_way.values()):
+            # One goes ahead and tells whether the others may follow.
+            for row in self._outbox.waiting(after=0, limit=1, kinds=due):
+                if not self._publish(row, now):
+                    return
+        flowing = set(RecordKind) - failing
+        while (room := self._window - len(self._under_way)) > 0:
+            limit = room + len(self._under_way)
+            rows = self._outbox.waiting(after=self._after, limit=limit, kinds=flowing)
             if not rows:
                 return
             for row in rows:
@@ -222,45 +235,31 @@ class Courier:
 
     def _publish(self, row: Row, now: float) -> bool:
         """Hand one over; whether the next may follow."""
-        self._under_way[row.id] = now
+
+        def delivered(reason: str | None) -> None:
+            with self._lock:
+                self._news.arrived.append((row.id, row.kind, reason))
+            self._wake()
+
+        self._under_way[row.id] = _Sent(row.kind, now)
         try:
-            self._link.publish(
-                Outgoing(self._topics.record(row.kind), row.payload),
-                lambda reason: self._delivered(row.id, reason),
-            )
+            message = Outgoing(self._topics.record(row.kind), row.payload)
+            self._link.publish(message, delivered)
         except BrokerError as error:
             del self._under_way[row.id]
             if error.code == "packet_too_large":
-                self._log.error(
-                    "record_given_up", kind=row.kind, code=error.code, reason=str(error)
-                )
-                self._outbox.give_up(row)
+                self._log.error("record_given_up", kind=row.kind, reason=str(error))
+                self._outbox.give_up(row.id)
                 return True
-            self._back_off(now)
-            self._log.warning("record_not_queued", device=self._outbox.device, code=error.code)
+            self._with_link.failed(now)
+            self._log.warning("record_not_queued", code=error.code)
             return False
+        self._with_link.succeeded()
         return True
 
-    def _delivered(self, row: int, reason: str | None) -> None:
-        with self._lock:
-            self._news.arrived.append((row, reason))
-        self._wake()
-
-    def _refused(self, row: int, reason: str, now: float) -> None:
-        self._after = min(self._after, row - 1)
-        if self._resume_at > now:
-            return  # one of several that were under way
-        self._back_off(now)
-        event = "nobody_collects" if reason == NOBODY else "record_refused"
-        if self._patience.failures == 1 or reason != NOBODY:
-            self._log.warning(event, device=self._outbox.device, reason=reason)
-
-    def _back_off(self, now: float) -> None:
-        self._resume_at = now + self._patience.next_s()
-
     def _next(self, now: float) -> float | None:
-        if self._resume_at > now:
-            return self._resume_at - now
+        waits = [one.left_s(now) for one in (self._with_link, *self._with.values())]
         if self._under_way:
-            return max(0.0, min(self._under_way.values()) + ACK_TIMEOUT_S - now) + 1.0
-        return None
+            oldest = min(sent.at for sent in self._under_way.values())
+            waits.append(max(0.0, oldest + ACK_TIMEOUT_S - now) + 1.0)
+        return min((wait for wait in waits if wait), default=None)

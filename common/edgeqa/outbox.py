@@ -14,7 +14,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from edgeqa.outbox_file import OutboxDamagedError, OutboxError, OutboxFile
 from edgeqa.outbox_reads import Row
 from edgeqa.outbox_rows import ROW_BYTES, Bounds, Shelf
 from edgeqa.seq_ranges import merged
-from edgeqa.telemetry_messages import RECORDS, BootRange, Outboxed, Record, SeqRange
+from edgeqa.telemetry_messages import RECORDS, BootRange, Outboxed, Record, RecordKind, SeqRange
 
 __all__ = ["Bounds", "Outbox", "OutboxError", "OutboxFile", "Row"]
 
@@ -89,7 +89,7 @@ class Outbox:
         return self._resent
 
     def close(self) -> None:
-        """Close the file; a later use opens it again."""
+        """A later use opens it again."""
         self._file.close()
 
     def append(self, record_type: type[RecordT], **fields: Any) -> RecordT:
@@ -118,12 +118,13 @@ class Outbox:
             self.on_waiting()
         return record
 
-    def waiting(self, *, after: int, limit: int) -> list[Row]:
+    def waiting(
+        self, *, after: int, limit: int, kinds: Collection[RecordKind] = tuple(RecordKind)
+    ) -> list[Row]:
         """What is to be sent next, in order.
 
         Args:
             after: `Row.id` of the last that is under way; 0 for all.
-            limit: most rows.
 
         Raises:
             OutboxError: it cannot be read.
@@ -133,7 +134,7 @@ class Outbox:
             if shelf.waiting == 0:
                 return []
             with self._file.reading() as db:
-                return reads.waiting(db, shelf.device, after=after, limit=limit)
+                return reads.waiting(db, shelf.device, after=after, limit=limit, kinds=kinds)
 
     def mark_sent(self, ids: Sequence[int]) -> None:
         """The broker has acknowledged these rows.
@@ -146,14 +147,14 @@ class Outbox:
             shelf.mark_sent(db, ids, now_ms=now_ms)
             shelf.expire(db, now_ms - self._bounds.keep_sent_ms)
 
-    def give_up(self, row: Row) -> None:
+    def give_up(self, row: int) -> None:
         """Drop a row that no broker will take; counted.
 
         Raises:
             OutboxError: it cannot be noted.
         """
         with self._changing() as (db, shelf):
-            shelf.drop(db, row.id)
+            shelf.drop(db, row)
 
     @property
     def acknowledged(self) -> int:
@@ -168,9 +169,7 @@ class Outbox:
                 return reads.acknowledged(db, shelf.boot)
 
     def held(self) -> list[BootRange]:
-        """What can be sent again of this boot and earlier ones; this one first, then the newest.
-
-        A boot with `first` behind `last` has none left.
+        """What can be sent again by boot, the newest first; `first` behind `last`: nothing.
 
         Raises:
             OutboxError: it cannot be read.
@@ -181,8 +180,10 @@ class Outbox:
                 return reads.held(db, shelf.device)
 
     def state(self) -> Outboxed:
-        """For telemetry; without looking at the disk."""
+        """For telemetry; what is known where the file cannot be read."""
         with self._file.lock:
+            with suppress(OutboxError):
+                self._entered()
             shelf = self._shelf
             dropped = Counter(shelf.dropped if shelf else {}) + self._not_stored
             return Outboxed(
@@ -205,8 +206,7 @@ class Outbox:
                 queued += found
                 missing += last - first + 1 - found
         self._resent += 1
-        if queued:
-            self.on_waiting()
+        self.on_waiting()
         return queued, missing
 
     def _append(

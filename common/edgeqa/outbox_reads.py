@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from edgeqa.telemetry_messages import BootRange, RecordKind
@@ -11,11 +12,12 @@ from edgeqa.telemetry_messages import BootRange, RecordKind
 _WAITING = """
 SELECT id, kind, payload FROM records WHERE id IN (
     SELECT id FROM (SELECT id FROM records
-        WHERE device = :device AND sent_ms IS NULL AND rank = 0 AND id > :after
+        WHERE device = :device AND sent_ms IS NULL AND rank = 0 AND id > :after AND :telemetry
         ORDER BY id LIMIT :limit)
     UNION ALL
     SELECT id FROM (SELECT id FROM records
         WHERE device = :device AND sent_ms IS NULL AND rank = 1 AND id > :after
+            AND (:evaluation AND kind = 'evaluation' OR :swap AND kind = 'swap')
         ORDER BY id LIMIT :limit)
 ) ORDER BY id LIMIT :limit
 """
@@ -40,11 +42,13 @@ class Row:
     payload: bytes
 
 
-def waiting(db: sqlite3.Connection, device: int, *, after: int, limit: int) -> list[Row]:
-    """The next rows that are to be sent."""
-    of = {"device": device, "after": after, "limit": limit}
-    found = db.execute(_WAITING, of).fetchall()
-    return [Row(row, RecordKind(kind), payload) for row, kind, payload in found]
+def waiting(
+    db: sqlite3.Connection, device: int, *, after: int, limit: int, kinds: Collection[RecordKind]
+) -> list[Row]:
+    """The next rows of these kinds that are to be sent."""
+    wanted = {str(kind): kind in kinds for kind in RecordKind}
+    found = db.execute(_WAITING, {"device": device, "after": after, "limit": limit, **wanted})
+    return [Row(row, RecordKind(kind), payload) for row, kind, payload in found.fetchall()]
 
 
 def acknowledged(db: sqlite3.Connection, boot: int) -> int:

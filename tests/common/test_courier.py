@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from support.outboxes import Box, Post, numbers, rows, send_all, swap, telemetry
 
-from edgeqa.courier import ACK_TIMEOUT_S, BACKOFF_MAX_S, NOBODY, WINDOW
+from edgeqa.courier import ACK_TIMEOUT_S, NOBODY, WINDOW
 from edgeqa.outbox import Outbox, OutboxError
+from edgeqa.patience import BACKOFF_MAX_S
 from edgeqa.telemetry_messages import SeqRange
 
 
@@ -186,6 +187,71 @@ def test_some_of_a_window_may_be_heard_and_others_not(outbox: Outbox) -> None:
     assert outbox.acknowledged == 4
 
 
+def test_a_kind_that_nobody_hears_does_not_hold_up_the_others(outbox: Outbox) -> None:
+    """As where somebody listens to serving telemetry alone, or may publish nothing else."""
+    post = Post(outbox)
+    swap(outbox, 2)
+    telemetry(outbox, 3)
+    post.step()
+    post.wire.answer(NOBODY, count=2)
+    post.wire.answer()
+    post.step()
+    assert (outbox.state().waiting, post.wire.open) == (2, [])
+    telemetry(outbox, 20)
+    post.exchange()
+    assert outbox.state().waiting == 2
+    assert post.wire.published == list(range(1, 26))
+    assert outbox.acknowledged == 0
+    post.now += 1.0
+    post.exchange()
+    assert post.wire.published[25:] == [1, 2]
+    assert outbox.acknowledged == 25
+
+
+def test_each_kind_has_a_try_of_its_own_and_one_that_is_heard_frees_all(outbox: Outbox) -> None:
+    post = Post(outbox)
+    swap(outbox, 3)
+    telemetry(outbox, 3)
+    post.step()
+    post.wire.answer("Not authorized")
+    assert post.step() == pytest.approx(1.0)
+    post.now += 1.0
+    post.step()
+    assert post.wire.published[6:] == [1]
+    post.wire.answer("Not authorized")
+    post.step()  # telemetry is due as well, and may be heard although swaps are not
+    assert post.wire.published[6:] == [1, 4]
+    post.exchange()
+    assert post.wire.published[8:] == [1, 2, 3, 5, 6]
+    assert outbox.acknowledged == 6
+
+
+def test_when_somebody_comes_all_kinds_go_in_order(outbox: Outbox) -> None:
+    post = Post(outbox)
+    for _ in range(20):
+        telemetry(outbox, 3)
+        swap(outbox)
+    post.step()
+    post.wire.answer(NOBODY)
+    post.step()
+    sent = len(post.wire.published)
+    post.courier.heard()
+    post.exchange()
+    assert post.wire.published[sent:] == list(range(1, 81))
+
+
+def test_a_payload_that_a_broker_finds_invalid_is_given_up(outbox: Outbox) -> None:
+    post = Post(outbox)
+    telemetry(outbox, 3)
+    post.step()
+    post.wire.answer(count=1)
+    post.wire.answer("Payload format invalid", count=1)
+    post.exchange()
+    assert outbox.state().dropped == {"telemetry": 1}
+    assert (outbox.acknowledged, outbox.state().waiting) == (3, 0)
+    assert not post.courier.stalled
+
+
 def test_a_full_queue_is_waited_out_in_order(outbox: Outbox) -> None:
     post = Post(outbox)
     post.wire.error = "queue_full"
@@ -234,7 +300,7 @@ def test_a_record_dropped_while_it_is_under_way_harms_nothing(box: Box, outbox: 
     post = Post(outbox)
     telemetry(outbox, 2)
     post.step()
-    outbox.give_up(rows(outbox)[0])
+    outbox.give_up(rows(outbox)[0].id)
     post.exchange()
     assert (outbox.acknowledged, outbox.state().waiting) == (2, 0)
 

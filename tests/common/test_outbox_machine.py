@@ -101,7 +101,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def give_up_the_first(self) -> None:
         found = rows(self.outbox)
         if found:
-            self.outbox.give_up(found[0])
+            self.outbox.give_up(found[0].id)
             entry = next(e for e in self.held if e.sent_at is None)
             self.held.remove(entry)
             self.dropped[entry.kind] += 1
