@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -104,7 +104,7 @@ class FleetMetrics(Collector):
         now_ms = round(self._clock() * 1000)
         _fill_presence(tally, connection, now_ms)
         summaries = model_summaries(connection, now_ms=now_ms)
-        names = _top_models(summaries, self._models)
+        names = _Names(summaries, most=self._models)
         _fill_models(tally, summaries, names)
         _fill_pairs(tally, connection, now_ms, names)
         _fill_heat(tally, connection, now_ms)
@@ -127,25 +127,34 @@ def _fill_presence(tally: Tally, connection: Connection, now_ms: int) -> None:
         tally.set(specs.DEVICES, count, judgement)
 
 
-def _top_models(summaries: Iterable[ModelSummary], most: int) -> dict[ModelLabels, ModelLabels]:
-    """Name and version to labels; packages of the same name and version are one model here."""
-    names: dict[ModelLabels, ModelLabels] = {}
-    for summary in summaries:
-        if summary.model is not None:
-            model = (summary.model.name, summary.model.version)
-            if model not in names and len(names) < most:
-                names[model] = model
-    return names
+class _Names:
+    """Labels of models, for one reading: those with most devices have their own.
+
+    Packages of the same name and version are one model here, whatever their digests.
+    """
+
+    def __init__(self, summaries: Iterable[ModelSummary], *, most: int) -> None:
+        self._most = most
+        self._named: set[ModelLabels] = set()
+        for summary in summaries:
+            if summary.model is not None:
+                self.labels(summary.model.name, summary.model.version)
+
+    def labels(self, name: str, version: str) -> ModelLabels:
+        """Of one that is seen now."""
+        if (name, version) not in self._named:
+            if len(self._named) >= self._most:
+                return OTHER, OTHER
+            self._named.add((name, version))
+        return name, version
 
 
-def _fill_models(
-    tally: Tally, summaries: Iterable[ModelSummary], names: Mapping[ModelLabels, ModelLabels]
-) -> None:
+def _fill_models(tally: Tally, summaries: Iterable[ModelSummary], names: _Names) -> None:
     sums: dict[ModelLabels, list[float]] = {}
     for one in summaries:
         labels = _NONE
         if one.model is not None:
-            labels = names.get((one.model.name, one.model.version), (OTHER, OTHER))
+            labels = names.labels(one.model.name, one.model.version)
         tally.add(specs.MODEL_DEVICES, *labels, by=one.devices)
         if one.exact_match is not None and one.f1 is not None:
             total = sums.setdefault(labels, [0.0, 0.0, 0.0])
@@ -157,12 +166,7 @@ def _fill_models(
         tally.set(specs.F1, round(f1 / questions / 100, 6), *labels)
 
 
-def _fill_pairs(
-    tally: Tally,
-    connection: Connection,
-    now_ms: int,
-    names: Mapping[ModelLabels, ModelLabels],
-) -> None:
+def _fill_pairs(tally: Tally, connection: Connection, now_ms: int, names: _Names) -> None:
     """Paired differences of the last day, added up in the database."""
     c = evaluations.c
     questions = c.paired["questions"].as_integer()
@@ -180,10 +184,11 @@ def _fill_pairs(
         )
         .where(c.time_ms >= now_ms - DAY_MS, questions.is_not(None))
         .group_by(c.model_name, c.model_version)
+        .order_by(func.sum(questions).desc(), c.model_name, c.model_version)
     )
     sums: dict[ModelLabels, list[float]] = {}
     for name, version, *values in rows:
-        total = sums.setdefault(names.get((name, version), (OTHER, OTHER)), [0.0] * 4)
+        total = sums.setdefault(names.labels(name, version), [0.0] * 4)
         for index, value in enumerate(values):
             total[index] += float(value or 0)
     for labels, (asked, em_points, f1_points, worse) in sums.items():

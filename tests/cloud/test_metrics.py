@@ -265,17 +265,21 @@ def test_the_state_of_the_fleet(tmp_path: Path) -> None:
 
 def test_models_and_devices_of_a_fleet_have_bounds(tmp_path: Path) -> None:
     with database(tmp_path) as one:
-        Fleet(one, NOW_MS).many(500)
+        fleet = Fleet(one, NOW_MS)
+        fleet.many(500)
+        # A model that no device has any more.
+        fleet.evaluation(fleet.device("a"), age_ms=1, model=NEW, paired=paired(1, 0, 2))
         metrics = FleetMetrics(database=one, models=5, each_device=7, clock=lambda: NOW_MS / 1000)
         series = exposed(metrics.registry())
     models = {labels for name, labels in series if name == "edgeqa_fleet_model_devices"}
     assert len(models) == 6
+    assert value(series, "edgeqa_fleet_paired_questions", model="other", version="other") == 50
     total = sum(
         count for (name, _), count in series.items() if name == "edgeqa_fleet_model_devices"
     )
-    assert total == 500
+    assert total == 501
     named = {labels for name, labels in series if name == "edgeqa_device_f1_ratio"}
-    assert named == {(("device", f"sim-{number:05}"),) for number in range(7)}
+    assert named == {(("device", name),) for name in ("a", *(f"sim-{n:05}" for n in range(6)))}
 
 
 def test_a_scrape_reads_the_database_once_in_a_while(tmp_path: Path) -> None:
