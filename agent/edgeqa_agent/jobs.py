@@ -15,7 +15,7 @@ from edgeqa.errors import EdgeqaError, ExitCode
 from edgeqa.model_messages import CheckScores
 
 # Of an outcome; they are added up, where a NaN would spoil all others.
-_TIMES = ("inference_ms", "tokenise_ms", "decode_ms", "begun_at")
+_TIMES = ("inference_ms", "tokenise_ms", "decode_ms", "begun_at", "cpu_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Outcome:
 
     Attributes:
         begun_at: `time.monotonic()` when its inference began, which processes share.
+        cpu_ms: processor time that it took, known of one in the background.
     """
 
     spans: list[tuple[str, int, int, float]]
@@ -58,6 +59,7 @@ class Outcome:
     tokenise_ms: float = 0.0
     decode_ms: float = 0.0
     begun_at: float = 0.0
+    cpu_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def decode_report(raw: bytes) -> Report:
     """From bytes of a model process.
 
     Raises:
-        ValueError, TypeError, KeyError: not a report.
+        ValueError, TypeError, KeyError, OverflowError: not a report.
     """
     kind, fields = json.loads(raw)
     if kind == "Done":
