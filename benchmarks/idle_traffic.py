@@ -14,6 +14,7 @@ Exit code 1 if a day is above the limit.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,7 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("bench-out"),
 ) -> None:
     """Measure, print a table, and write idle-traffic.json and idle-traffic.md."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and leave no namespace behind
     settings = dict(one.split("=", 1) for one in setting or [])
     console = Console(highlight=False)
     with ExitStack() as stack:

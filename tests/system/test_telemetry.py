@@ -41,7 +41,7 @@ class Records:
             client_id="records",
             subscriptions=[
                 Subscription(topics.record("telemetry"), self._on_record),
-                # Records are sent in order: one that nobody hears would hold up those behind it.
+                # So that nothing waits for want of a listener.
                 Subscription(topics.record("swap"), self._on_other),
                 Subscription(topics.record("evaluation"), self._on_other),
             ],
