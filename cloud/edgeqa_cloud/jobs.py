@@ -64,7 +64,8 @@ class Jobs:
     def stop(self) -> None:
         """End after the transaction under way; the next collector takes over at once."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):

@@ -38,7 +38,7 @@ class PostgresServer:
         self._folder = folder
         self._durable = durable
         self._port = free_port()
-        self._programs = _programs()
+        self._programs = programs()
 
     @property
     def url(self) -> str:
@@ -102,7 +102,12 @@ class PostgresServer:
         return subprocess.run(asked, check=False, cwd="/").returncode == 0
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """The folder of the newest version's programs.
+
+    Raises:
+        EdgeqaError: `demo_failed`, it is not installed.
+    """
     versions = sorted(_VERSIONS.glob("*/bin/initdb"), key=lambda one: int(one.parts[-3]))
     if not versions:
         raise EdgeqaError(

@@ -1,0 +1,86 @@
+"""Writes a database of this version's schema, with rows in every table, as SQL.
+
+    cd tests && python -m support.schema_snapshot
+
+makes `cloud/schemas/REVISION.sqlite.sql` and `….postgresql.sql`. Done once for each revision that
+was released; `test_migrate.py` upgrades every one of them.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import tempfile
+from pathlib import Path
+
+from sqlalchemy import insert
+
+from edgeqa.postgres_process import PostgresServer, programs
+from edgeqa_cloud.database import Database
+from edgeqa_cloud.migrate import migrate
+from edgeqa_cloud.tables import gaps, leases, metadata, rollups
+from support.cloud import Store, arrival, evaluation, heartbeat, swap, telemetry
+from support.fleet_databases import Databases, postgres_server
+
+FOLDER = Path(__file__).parents[1] / "cloud" / "schemas"
+
+
+def fill(database: Database) -> None:
+    """Rows in every table."""
+    Store(database).store(
+        arrival("heartbeat", heartbeat()),
+        arrival("telemetry", telemetry()),
+        arrival("evaluation", evaluation(seq=42)),
+        arrival("swap", swap(seq=43)),
+        arrival("telemetry", b"?"),
+    )
+    with database.writing() as connection:
+        connection.execute(insert(gaps).values(boot=1, first=1, last=2, found_ms=3, state="open"))
+        connection.execute(insert(leases).values(name="jobs", holder="one", until_ms=1))
+        connection.execute(
+            insert(rollups).values(
+                device_id=1, period="hour", start_ms=0, model_digest="", records=1, covered_s=60,
+                answered=1, outcomes={"answered": 1}, reconnects=0, evaluations=0,
+                evaluation_questions=0,
+            )
+        )  # fmt: skip
+
+
+def _sqlite(path: Path) -> str:
+    with sqlite3.connect(path) as connection:
+        text = "\n".join(connection.iterdump())
+    connection.close()
+    return text
+
+
+def _postgresql(server: PostgresServer, url: str) -> str:
+    command = [str(programs() / "pg_dump"), "--inserts", "--no-owner", "--no-privileges", url]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # What only psql understands, and what is about one server.
+    kept = [line for line in text.splitlines() if not re.match(r"(\\|--|SET |$)", line)]
+    return "\n".join(line for line in kept if "set_config" not in line)
+
+
+def main() -> None:
+    """See the module."""
+    FOLDER.mkdir(exist_ok=True)
+    assert metadata.tables
+    with tempfile.TemporaryDirectory() as name, postgres_server(Path(name) / "pg") as server:
+        folder = Path(name)
+        for databases, kind in ((Databases(folder, None), "sqlite"),
+                                (Databases(folder, server), "postgresql")):  # fmt: skip
+            url = databases.new()
+            with databases.open(url) as database:
+                revision = migrate(database).after
+                fill(database)
+            text = (
+                _sqlite(Path(url.removeprefix("sqlite:///")))
+                if kind == "sqlite"
+                else _postgresql(server, url)
+            )
+            (FOLDER / f"{revision}.{kind}.sql").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
