@@ -43,7 +43,7 @@ from edgeqa.processes import broker_process, own_process
 from edgeqa.squad import Example, read_squad
 
 # Settings of each agent, beside those that all have.
-_ALWAYS = {"evaluation_interval_s": "1", "evaluation_questions": "200"}
+_ALWAYS = {"evaluation_interval_s": "1", "evaluation_questions": "20"}
 ARMS: dict[str, dict[str, str]] = {
     "without": {"evaluation_data": "off"},
     "default budget": _ALWAYS,
@@ -52,7 +52,7 @@ ARMS: dict[str, dict[str, str]] = {
 _BASE = "without"
 _BURST = 8  # questions, one after the other
 _GAP_S = 0.05  # from an answer to the next question of a burst
-_PAUSES_S = (0.3, 3.5)  # between bursts, from and to; the default waits for 2 s of quiet
+_PAUSES_S = (1.5, 4.0)  # between bursts, from and to; the default waits for 2 s of quiet
 _WARM_UP = 3  # questions of a turn that do not count: the agent was stopped
 _START_S = 60.0
 _TIMEOUT_S = 30.0

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -142,9 +142,10 @@ class _Worker:
         while True:
             for unit in _units_of(self._background.get()):
                 self._calm.wait()
-                begun_at = time.monotonic()
+                begun_at, before_s = time.monotonic(), time.thread_time()
                 outcome = self._read(unit, self._prepare(unit.task), alone=False)
-                self._finish(unit, outcome, begun_at)
+                cpu_ms = 1000 * (time.thread_time() - before_s)
+                self._finish(unit, replace(outcome, cpu_ms=cpu_ms), begun_at)
 
     def _others(self) -> bool:
         return self._in_hand > 1 or bool(self._units) or self._connection.poll(0)

@@ -206,8 +206,7 @@ class Run:
             if self._stopping.is_set():
                 self._check()
         outcome = given[0]
-        busy_ms = outcome.tokenise_ms + outcome.inference_ms + outcome.decode_ms
-        self._pace.spend(busy_ms / 1000 + time.thread_time() - began)
+        self._pace.spend(outcome.cpu_ms / 1000 + time.thread_time() - began)
         return outcome
 
     def _check(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 from support.evaluations import (
     Clock,
@@ -21,13 +23,19 @@ from support.lanes import FakeProcess, activate, make_dispatcher, model
 
 from edgeqa.errors import DataError, EdgeqaError, PayloadError
 from edgeqa.messages import ModelRef
-from edgeqa.telemetry_messages import Evaluation, Trigger
+from edgeqa.model_messages import CommandReply
+from edgeqa.outbox import Outbox, OutboxFile
+from edgeqa.packets import Outgoing
+from edgeqa.telemetry_messages import EvaluateCommand, Evaluation, Trigger
+from edgeqa.topics import DeviceTopics
 from edgeqa_agent.jobs import Outcome, Task, refused
 from edgeqa_agent.quiet import Quiet
 from edgeqa_agent.request import Request
 from edgeqa_agent.selfeval_memory import MAX_MODELS, Memory
 from edgeqa_agent.selfeval_orders import Routine
 from edgeqa_agent.selfeval_pace import Budget, Pace
+from edgeqa_agent.selfeval_wiring import Evaluating
+from edgeqa_agent.settings import AgentSettings
 
 
 def a_device(folder: Path, count: int = 100, **options: object) -> tuple[Device, FakeProcess]:
@@ -464,3 +472,49 @@ def test_the_active_model_is_named(tmp_path: Path) -> None:
     ref: ModelRef = active(process.dispatcher)
     record: Evaluation = device.records[0]
     assert record.model.model_dump() == ref.model_dump()
+
+
+def test_switched_off_it_refuses_orders_and_does_nothing(tmp_path: Path) -> None:
+    settings = AgentSettings(state_dir=tmp_path, evaluation_data="off")
+    file = OutboxFile(tmp_path / "outbox.sqlite", log=structlog.get_logger())
+    log = structlog.get_logger()
+    outbox = Outbox(file=file, device="pi", boot_id="b", uptime_ms=lambda: 1, log=log)
+    parts = Evaluating(settings, make_dispatcher(), outbox, publish=lambda _: None, log=log)
+    parts.start()
+    with pytest.raises(PayloadError) as caught:
+        parts.handler.act(EvaluateCommand(number=1, expires_ms=1))
+    assert caught.value.code == "evaluation_off"
+    parts.stop()
+    file.close()
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_who_ordered_an_evaluation_is_told_past_the_outbox(tmp_path: Path, *, works: bool) -> None:
+    settings = AgentSettings(
+        device="pi", state_dir=tmp_path, evaluation_idle_s=0, evaluation_cpu_share=1,
+        evaluation_timeout_s=1,
+    )  # fmt: skip
+    log = structlog.get_logger()
+    file = OutboxFile(tmp_path / "outbox.sqlite", log=log)
+    outbox = Outbox(file=file, device="pi", boot_id="b", uptime_ms=lambda: 1, log=log)
+    dispatcher = make_dispatcher()
+    activate(dispatcher, model(), says("blue") if works else lambda _: None)
+    told: queue.Queue[Outgoing] = queue.Queue()
+    parts = Evaluating(settings, dispatcher, outbox, publish=told.put, log=log)
+    parts.start()
+    command = EvaluateCommand(id="mine", number=1, expires_ms=1, questions=5)
+    assert parts.handler.act(command) == {"queued": 4}  # 594 in 119 slices
+    message = told.get(timeout=30)
+    parts.stop()
+    stored = outbox.waiting(after=0, limit=10)
+    file.close()
+    assert message.correlation == b"mine"
+    if works:
+        assert message.topic == DeviceTopics("pi").record("evaluation")
+        assert [row.payload for row in stored] == [message.payload]
+        return
+    reply = CommandReply.model_validate_json(message.payload)
+    assert message.topic == DeviceTopics("pi").answers
+    assert reply.error is not None
+    assert (reply.id, reply.error.code) == ("mine", "evaluation_timeout")
+    assert stored == []
