@@ -26,6 +26,7 @@ from rows.check import Verdict, check, count_rows, lags_ms, open_database
 from rows.parts import Part, edgeqa, mosquitto, raise_descriptors
 from rows.samples import Sample, quantile, slope_mib_per_minute
 
+from edgeqa.commands import unix_ms
 from edgeqa_cloud.simulate.ledger import read_ledger
 
 # Descriptors beside the connections, of broker and simulator.
@@ -34,6 +35,8 @@ _SPARE = 300
 _ON_ITS_WAY_S = 5.0
 # Memory is flat if it grows by less than this share of itself a minute in the second half.
 _FLAT_SHARE_PER_MINUTE = 0.01
+# Records wait for their device's first connection: lags are of those written after that.
+_CONNECTED_S = 15.0
 _MIB = 1 << 20
 _SETTLE_S = 120.0
 
@@ -119,6 +122,7 @@ def run(plan: Plan, output: Path) -> tuple[list[Sample], Verdict, list[float]]:
     try:
         broker.start()
         collector.start()
+        began_ms = unix_ms()
         simulator.start()
         samples = list(_samples(plan, parts, connecting_s))
         while simulator.alive:
@@ -126,8 +130,9 @@ def run(plan: Plan, output: Path) -> tuple[list[Sample], Verdict, list[float]]:
     finally:
         for part in reversed(parts):
             part.stop()
+    settled_ms = began_ms + round(1000 * (connecting_s + _CONNECTED_S))
     with open_database(plan.database) as opened:
-        return samples, check(opened, read_ledger(ledger)), lags_ms(opened)
+        return samples, check(opened, read_ledger(ledger)), lags_ms(opened, since_ms=settled_ms)
 
 
 def _simulate(plan: Plan, url: str, ledger: Path, connecting_s: float) -> list[str]:
@@ -148,7 +153,9 @@ def _samples(plan: Plan, parts: list[Part], connecting_s: float) -> Iterator[Sam
     cpu_before = {part.name: part.cpu_s() for part in parts}
     at_before = began = time.monotonic()
     with open_database(plan.database) as database:
-        while simulator.alive and time.monotonic() - began < connecting_s + 60 * plan.minutes:
+        # The last moments, in which devices come to rest, are none of these.
+        end = began + connecting_s + 60 * plan.minutes - plan.sample_s
+        while time.monotonic() < end:
             time.sleep(plan.sample_s)
             if not simulator.alive:
                 return
@@ -199,9 +206,7 @@ def report(
     console.print(table)
     found = verdicts(plan, samples, verdict)
     lag = {"p50": quantile(lags, 0.5), "p95": quantile(lags, 0.95), "p99": quantile(lags, 0.99)}
-    console.print(
-        "from record to receipt, ms: " + ", ".join(f"{k} {v:.0f}" for k, v in lag.items())
-    )
+    console.print("ms from record to receipt: " + ", ".join(f"{k} {v:.0f}" for k, v in lag.items()))
     for line in verdict.lines():
         console.print(line)
     for what, (good, figure) in found.items():

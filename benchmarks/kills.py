@@ -26,10 +26,13 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 from rows.asking import Asker
-from rows.check import Verdict, asked_again, check, open_database
+from rows.check import Verdict, asked_again, check, end_leases, open_database
+from rows.duplicates import Duplicates
 from rows.outboxes import entries, waiting
 from rows.parts import Part, edgeqa, mosquitto
 from rows.victims import Killer, kind_of
+
+from edgeqa.processes import free_port
 
 # Nothing is made any more: as long as a setting allows.
 _NEVER_S = "86400"
@@ -52,6 +55,7 @@ class Plan:
     database: str
     folder: Path
     output: Path
+    hurry: bool = False
 
 
 @dataclass
@@ -85,6 +89,9 @@ def main(
     database: Annotated[
         str | None, typer.Option(help="URL, of an empty database; an SQLite file if not said.")
     ] = None,
+    hurry: Annotated[
+        bool, typer.Option(help="Do not wait until a killed collector's lease of jobs runs out.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder for logs and figures.")] = Path(
         "bench-out/kills"
     ),
@@ -104,6 +111,7 @@ def main(
             database=database or f"sqlite:///{folder}/cloud.db",
             folder=Path(folder),
             output=output,
+            hurry=hurry,
         )
         outcome = run(plan)
     (output / "kills.json").write_text(json.dumps(outcome.as_dict(), indent=1))
@@ -122,7 +130,8 @@ def run(plan: Plan) -> Outcome:
         log.unlink()
     broker = mosquitto(plan.folder, persistence=plan.persistence)
     url = f"mqtt://127.0.0.1:{broker.port}"
-    collectors = [_collector(plan, url, n) for n in range(1, plan.collectors + 1)]
+    ports = [free_port() for _ in range(plan.collectors)]
+    collectors = [_collector(plan, url, n, port) for n, port in enumerate(ports, start=1)]
     writers = list(_writers(plan, url))
     parts = [broker, *collectors, *writers]
     outcome = Outcome()
@@ -132,13 +141,15 @@ def run(plan: Plan) -> Outcome:
             part.start()
         began = time.monotonic()
         killer = Killer(parts, random.Random(plan.seed), plan.pause_s, plan.away_s)
-        with Asker(url, devices) as asker, Progress(transient=True) as bar:
-            task = bar.add_task("kill -9", total=plan.kills)
-            killer.run(plan.kills, lambda done: bar.update(task, completed=done))
-            outcome.asked, outcome.answered = asker.asked, asker.answered
-        outcome.kills = dict(sorted(killer.kills.items()))
-        outcome.killing_s = round(time.monotonic() - began, 1)
-        _settle(plan, writers, outcome)
+        with Duplicates(ports) as duplicates:
+            with Asker(url, devices) as asker, Progress(transient=True) as bar:
+                task = bar.add_task("kill -9", total=plan.kills)
+                killer.run(plan.kills, lambda done: bar.update(task, completed=done))
+                outcome.asked, outcome.answered = asker.asked, asker.answered
+            outcome.kills = dict(sorted(killer.kills.items()))
+            outcome.killing_s = round(time.monotonic() - began, 1)
+            _settle(plan, writers, outcome)
+        outcome.received_twice = duplicates.total
     finally:
         for part in reversed(parts):
             part.stop()
@@ -153,7 +164,7 @@ def show(outcome: Outcome) -> None:
     console.print(f"{outcome.answered:,} of {outcome.asked:,} questions answered meanwhile")
     console.print(
         f"settled in {outcome.settling_s:.0f} s: {outcome.gaps:,} gaps, asked again "
-        f"{outcome.resends:,} times"
+        f"{outcome.resends:,} times; {outcome.received_twice:,} records came that were there"
     )
     for line in outcome.verdict.lines():
         console.print(line)
@@ -168,6 +179,8 @@ def _settle(plan: Plan, writers: Sequence[Part], outcome: Outcome) -> None:
     began = time.monotonic()
     files = outbox_files(plan.folder)
     with open_database(plan.database) as database:
+        if plan.hurry:
+            end_leases(database)
         while True:
             verdict = check(database, entries(files))
             done = verdict.exact and not waiting(files)
@@ -184,20 +197,19 @@ def outbox_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*-state/**/outbox.sqlite"))
 
 
-def _collector(plan: Plan, url: str, number: int) -> Part:
+def _collector(plan: Plan, url: str, number: int, port: int) -> Part:
     settings = {
         "EDGEQA_CLOUD_BROKER": url,
         "EDGEQA_CLOUD_DATABASE": plan.database,
         "EDGEQA_CLOUD_NAME": f"collector-{number}",
+        "EDGEQA_CLOUD_METRICS_LISTEN": f"127.0.0.1:{port}",
         "EDGEQA_CLOUD_GAP_SETTLE_S": "2",
         "EDGEQA_CLOUD_GAP_RETRY_S": "4",
         "EDGEQA_CLOUD_JOBS_EVERY_S": "1",
         "EDGEQA_CLOUD_LOG_FORMAT": "json",
     }
     name = f"collector-{number}"
-    return edgeqa(
-        name, ["cloud", "collect"], plan.output / f"{name}.log", settings, "collector_online"
-    )
+    return edgeqa(name, ["cloud", "run"], plan.output / f"{name}.log", settings, "collector_online")
 
 
 def _writers(plan: Plan, url: str) -> Iterator[Part]:

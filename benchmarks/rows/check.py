@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.settings import DatabaseSettings
 from edgeqa_cloud.simulate.ledger import Entry, payload_digest
-from edgeqa_cloud.tables import boots, devices, gaps, quarantine, records
+from edgeqa_cloud.tables import boots, devices, gaps, leases, quarantine, records
 
 # Named in full in a report; the rest is counted.
 _NAMED = 5
@@ -84,10 +84,18 @@ def asked_again(database: Database) -> tuple[int, int]:
     return int(found), int(asked)
 
 
-def lags_ms(database: Database) -> list[float]:
+def end_leases(database: Database) -> None:
+    """As if the time were over for which a collector that was killed keeps the jobs to itself."""
+    with database.writing() as connection:
+        connection.execute(delete(leases))
+
+
+def lags_ms(database: Database, *, since_ms: int) -> list[float]:
     """From the writing of each record to its receipt; the clocks must be one."""
+    written = records.c.device_time_ms
+    query = select(records.c.received_ms, written).where(written >= since_ms)
     with database.reading() as connection:
-        rows = connection.execute(select(records.c.received_ms, records.c.device_time_ms))
+        rows = connection.execute(query)
         return [float(received - written) for received, written in rows]
 
 

@@ -120,7 +120,7 @@ class Device:
 
     @property
     def outstanding(self) -> int:
-        """Records that a fault lost, and that were not sent since."""
+        """Records that a fault lost each time they were sent so far."""
         return self._faults.outstanding
 
     def start(self) -> None:

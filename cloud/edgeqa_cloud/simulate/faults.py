@@ -62,11 +62,13 @@ class FaultyLink:
         self._counters = counters
         self._held: tuple[Outgoing, Delivered] | None = None
         self._overtaken = 0
+        # Hashes of records; kept only where some are lost.
         self._lost: set[int] = set()
+        self._gone_out: set[int] = set()
 
     @property
     def outstanding(self) -> int:
-        """Records that were lost, and were not sent again since."""
+        """Records that were lost each time they were sent so far."""
         return len(self._lost)
 
     @property
@@ -87,7 +89,8 @@ class FaultyLink:
             self._connection.publish(Outgoing(message.topic, malformed(message.payload, rng)))
         if rng.random() < faults.loss:
             self._counters.lost += 1
-            self._lost.add(hash(message.payload))
+            if hash(message.payload) not in self._gone_out:
+                self._lost.add(hash(message.payload))
             self._loop.call_soon(lambda: delivered(None))
             return
         if rng.random() < faults.reorder and self._held is None:
@@ -105,7 +108,9 @@ class FaultyLink:
         self._counters.published += 1
         self._counters.bytes += len(message.payload)
         self._connection.publish(message, delivered)
-        self._lost.discard(hash(message.payload))
+        if self._faults.loss:
+            self._lost.discard(hash(message.payload))
+            self._gone_out.add(hash(message.payload))
         if self._rng.random() < self._faults.duplicates:
             self._counters.duplicated += 1
             self._connection.publish(message)
@@ -136,7 +141,7 @@ def malformed(payload: bytes, rng: random.Random) -> bytes:
     record = json.loads(payload) | {"boot_id": f"malformed-{rng.getrandbits(64):016x}"}
     return rng.choice(
         (
-            payload[: len(payload) // 2],
+            json.dumps(record).encode()[: len(payload) // 2],
             b"\xff\xfe" + payload[:40],
             json.dumps(record | {"schema": 99}).encode(),
             json.dumps(record | {"seq": -1}).encode(),

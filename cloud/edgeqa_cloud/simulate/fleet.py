@@ -32,7 +32,7 @@ class Snapshot:
     Attributes:
         seconds: since the start.
         waiting: records that the broker has not acknowledged.
-        outstanding: records that a fault lost, and that were not sent since.
+        outstanding: records that a fault lost each time they were sent so far.
     """
 
     seconds: float
