@@ -82,8 +82,10 @@ class Collector:
         settings: CloudSettings,
         log: FilteringBoundLogger,
         watcher: Watcher | None = None,
+        link_type: type[IntakeLink] = IntakeLink,
     ) -> None:
         self._settings = settings
+        self._link_type = link_type
         self._log = log
         self._watcher = watcher or Unwatched()
         self._stop = threading.Event()
@@ -181,7 +183,7 @@ class Collector:
             # What was published at QoS 0: welcome, and not promised to arrive.
             take(delivery.topic, delivery.payload, delivery.receipt)
 
-        link = IntakeLink(
+        link = self._link_type(
             broker=broker,
             client_id=settings.name,
             subscriptions=[
