@@ -52,7 +52,7 @@ class Cell:
         """The whole, cut to a width."""
         if self.width <= size:
             return self.text + self.tail
-        tail = self.tail if cell_len(self.tail) < size // 2 else ""
+        tail = self.tail if cell_len(self.tail) <= size // 2 else ""
         return set_cell_size(self.text, max(0, size - 1 - cell_len(tail))) + "…" + tail
 
 

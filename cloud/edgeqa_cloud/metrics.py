@@ -123,9 +123,9 @@ class CollectorMetrics(Collector):
         """A device was asked to send records again."""
         self._tally.add(specs.RESENDS, by=count)
 
-    def count(self, record: Record) -> None:
-        """Add up what a record says. Call it once for each that was newly stored."""
-        self._records.count(record)
+    def count(self, *records: Record) -> None:
+        """Add up what records say. Call it once for each that was newly stored."""
+        self._records.count(records)
 
     def _begin_all_series(self) -> None:
         """At 0, so that the first increase of each is seen as one."""

@@ -1,15 +1,20 @@
-"""Counters of what records say: questions, latency, swaps, disks. Each record is counted once."""
+"""Counters of what records say: questions, latency, swaps, disks. Each record is counted once.
+
+It stands in the way of every record that is stored, so series are looked up once for each model and
+then kept.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.metrics_core import Metric as Family
 
 from edgeqa.histogram import Histogram
 from edgeqa.telemetry_messages import (
     Evaluation,
+    Latency,
     Model,
     Record,
     RecordKind,
@@ -19,7 +24,7 @@ from edgeqa.telemetry_messages import (
 )
 from edgeqa_cloud import metric_specs as specs
 from edgeqa_cloud.label_bounds import ModelLabels, ModelNames, known_code
-from edgeqa_cloud.tally import Tally
+from edgeqa_cloud.tally import Cell, Tally
 
 _PARTS = ("queue", "tokenise", "inference", "decode", "publish", "total")
 _BUCKET_PARTS = ("inference", "total")
@@ -28,8 +33,31 @@ _NO_MODEL = ("none", "none")
 _KINDS = tuple(map(str, RecordKind))
 _SWAP_STATES = ("active", "failed", "rolled_back")
 # Devices whose count of dropped records is remembered; a fleet larger than this is counted in
-# part. Some 100 bytes each.
+# part. Some 300 bytes each.
 MAX_DEVICES = 200_000
+
+
+class _ModelSeries:
+    """The series of one model, all begun at 0."""
+
+    def __init__(self, tally: Tally, labels: ModelLabels) -> None:
+        self._tally = tally
+        self._labels = labels
+        self._outcomes = {"answered": tally.cell(specs.QUESTIONS, *labels, "answered")}
+        self.latency = {part: tally.spread(specs.LATENCY, *labels, part) for part in _BUCKET_PARTS}
+        self.evaluated = {
+            trigger: tally.cell(specs.EVALUATED, *labels, trigger.value) for trigger in Trigger
+        }
+
+    def outcome(self, outcome: str) -> Cell:
+        """The series of an outcome; one that is no code of ours is `other`."""
+        cell = self._outcomes.get(outcome)
+        if cell is None:
+            code = known_code(outcome)
+            cell = self._tally.cell(specs.QUESTIONS, *self._labels, code)
+            if code == outcome:
+                self._outcomes[outcome] = cell
+        return cell
 
 
 class RecordMetrics:
@@ -41,98 +69,92 @@ class RecordMetrics:
     """
 
     def __init__(self, *, models: int, monotonic: Callable[[], float]) -> None:
+        # Guards all series here, so that they may be changed without the tally's lock.
         self._lock = threading.Lock()
-        self._tally = Tally(specs.RECORD_METRICS)
+        self._tally = tally = Tally(specs.RECORD_METRICS)
         self._names = ModelNames(most=models, monotonic=monotonic, forget=self._forget)
-        self._begun: set[ModelLabels] = set()
-        self._dropped: dict[tuple[str, str], int] = {}
-        for part in _PARTS:
-            self._tally.add(specs.PARTS, part, by=0)
-            self._tally.add(specs.PART_QUESTIONS, part, by=0)
+        self._models: dict[ModelLabels, _ModelSeries] = {}
+        self._dropped_before: dict[str, tuple[int, ...]] = {}
+        self._parts = [
+            (part, tally.cell(specs.PARTS, part), tally.cell(specs.PART_QUESTIONS, part))
+            for part in _PARTS
+        ]
+        self._swaps = {state: tally.cell(specs.SWAPS, state) for state in _SWAP_STATES}
+        self._dropped = [tally.cell(specs.DROPPED, kind) for kind in _KINDS]
+        self._reconnects = tally.cell(specs.RECONNECTS)
+        tally.spread(specs.DISK)
         for state in _SWAP_STATES:
-            self._tally.add(specs.SWAPS, state, by=0)
-            self._tally.merge(specs.SWAP_SECONDS, {}, 0.0, state)
-        for kind in _KINDS:
-            self._tally.add(specs.DROPPED, kind, by=0)
-        self._tally.add(specs.RECONNECTS, by=0)
-        self._tally.merge(specs.DISK, {}, 0.0)
+            tally.spread(specs.SWAP_SECONDS, state)
 
     def collect(self) -> Iterator[Family]:
         """For a scrape."""
         return self._tally.collect()
 
-    def count(self, record: Record) -> None:
-        """Add a record up."""
+    def count(self, records: Iterable[Record]) -> None:
+        """Add records up."""
         with self._lock:
-            if isinstance(record, Telemetry):
-                self._count_telemetry(record)
-            elif isinstance(record, Evaluation):
-                labels = self._labels(record.model)
-                self._begin(labels)
-                self._tally.add(specs.EVALUATED, *labels, str(record.trigger), by=record.questions)
-            elif isinstance(record, SwapReport):
-                self._count_swap(record)
+            for record in records:
+                if isinstance(record, Telemetry):
+                    self._count_telemetry(record)
+                elif isinstance(record, Evaluation):
+                    self._of(record.model).evaluated[record.trigger].value += record.questions
+                elif isinstance(record, SwapReport):
+                    self._count_swap(record)
 
     def _count_telemetry(self, record: Telemetry) -> None:
-        labels = self._labels(record.model)
-        self._begin(labels)
+        model = self._of(record.model)
         for outcome, count in record.outcomes.items():
-            name = outcome if outcome == "answered" else known_code(outcome)
-            self._tally.add(specs.QUESTIONS, *labels, name, by=count)
+            model.outcome(outcome).value += count
         if record.latency is not None:
-            for part in _PARTS:
-                histogram = getattr(record.latency, part)
-                if histogram is not None:
-                    self._count_latency(labels, part, histogram)
-        if record.reconnects:
-            self._tally.add(specs.RECONNECTS, by=record.reconnects)
+            self._count_latency(model, record.latency)
+        self._reconnects.value += record.reconnects
         if record.disk_total_bytes and record.disk_free_bytes is not None:
             self._tally.observe(
                 specs.DISK, min(1.0, record.disk_free_bytes / record.disk_total_bytes)
             )
         if record.outbox is not None:
-            for kind in _KINDS:
-                self._count_dropped(record.device, kind, record.outbox.dropped.get(kind, 0))
+            dropped = record.outbox.dropped
+            self._count_dropped(record.device, tuple(dropped.get(kind, 0) for kind in _KINDS))
 
-    def _count_latency(self, labels: ModelLabels, part: str, histogram: Histogram) -> None:
-        seconds = histogram.sum / 1000
-        self._tally.add(specs.PARTS, part, by=seconds)
-        self._tally.add(specs.PART_QUESTIONS, part, by=histogram.count)
-        if part in _BUCKET_PARTS:
-            self._tally.merge(specs.LATENCY, bucket_counts(histogram), seconds, *labels, part)
+    def _count_latency(self, model: _ModelSeries, latency: Latency) -> None:
+        for part, seconds, questions in self._parts:
+            histogram: Histogram | None = getattr(latency, part)
+            if histogram is None or not histogram.count:
+                continue
+            seconds.value += histogram.sum / 1000
+            questions.value += histogram.count
+            spread = model.latency.get(part)
+            if spread is not None:
+                spread.merge(bucket_counts(histogram), histogram.sum / 1000)
 
     def _count_swap(self, record: SwapReport) -> None:
-        self._tally.add(specs.SWAPS, record.state)
+        self._swaps[record.state].value += 1
         if record.reason is not None:
             self._tally.add(specs.SWAP_FAILURES, known_code(record.reason.code))
         if record.duration_ms is not None:
             self._tally.observe(specs.SWAP_SECONDS, record.duration_ms / 1000, record.state)
 
-    def _count_dropped(self, device: str, kind: str, dropped: int) -> None:
-        """A device tells a total; what it was before we first heard of it is not ours to count."""
-        before = self._dropped.get((device, kind))
-        if before is None and len(self._dropped) >= MAX_DEVICES:
+    def _count_dropped(self, device: str, totals: tuple[int, ...]) -> None:
+        """A device tells totals; what they were before it was first heard is not ours to count."""
+        before = self._dropped_before.get(device)
+        if before == totals or (before is None and len(self._dropped_before) >= MAX_DEVICES):
             return
-        if before is not None and dropped > before:
-            self._tally.add(specs.DROPPED, kind, by=dropped - before)
-        self._dropped[device, kind] = max(dropped, before or 0)
+        if before is not None:
+            for cell, total, seen in zip(self._dropped, totals, before, strict=True):
+                cell.value += max(0, total - seen)
+            # Records that are sent again tell older totals.
+            totals = tuple(map(max, totals, before))
+        self._dropped_before[device] = totals
 
-    def _labels(self, model: Model | None) -> ModelLabels:
-        return _NO_MODEL if model is None else self._names.labels(model.name, model.version)
-
-    def _begin(self, labels: ModelLabels) -> None:
-        """All series of a model at 0."""
-        if labels in self._begun:
-            return
-        self._begun.add(labels)
-        self._tally.add(specs.QUESTIONS, *labels, "answered", by=0)
-        for part in _BUCKET_PARTS:
-            self._tally.merge(specs.LATENCY, {}, 0.0, *labels, part)
-        for trigger in Trigger:
-            self._tally.add(specs.EVALUATED, *labels, str(trigger), by=0)
+    def _of(self, model: Model | None) -> _ModelSeries:
+        labels = _NO_MODEL if model is None else self._names.labels(model.name, model.version)
+        series = self._models.get(labels)
+        if series is None:
+            series = self._models[labels] = _ModelSeries(self._tally, labels)
+        return series
 
     def _forget(self, labels: ModelLabels) -> None:
-        self._begun.discard(labels)
+        self._models.pop(labels, None)
         self._tally.drop(labels, _BY_MODEL)
 
 

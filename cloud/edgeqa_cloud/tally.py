@@ -25,9 +25,24 @@ Labels = tuple[str, ...]
 
 
 @dataclass(slots=True)
-class _Spread:
+class Cell:
+    """One series of a counter or a gauge. Only one thread at a time may change it."""
+
+    value: float = 0.0
+
+
+@dataclass(slots=True)
+class Spread:
+    """One series of a histogram. Only one thread at a time may change it."""
+
     counts: list[float]  # one more than there are bounds
     total: float = 0.0
+
+    def merge(self, counts: Mapping[int, float], total: float) -> None:
+        """Add counts of buckets; the one behind the last bound is the rest."""
+        for index, count in counts.items():
+            self.counts[index] += count
+        self.total += total
 
 
 class Tally(Collector):
@@ -39,25 +54,34 @@ class Tally(Collector):
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._lock = threading.Lock()
-        self._values: dict[Metric, dict[Labels, float]] = {}
-        self._spreads: dict[Metric, dict[Labels, _Spread]] = {}
+        self._cells: dict[Metric, dict[Labels, Cell]] = {}
+        self._spreads: dict[Metric, dict[Labels, Spread]] = {}
         for metric in metrics:
             if metric.kind is MetricKind.HISTOGRAM:
                 self._spreads[metric] = {}
             else:
-                self._values[metric] = {}
+                self._cells[metric] = {}
         self._order = tuple(metrics)
+
+    def cell(self, metric: Metric, *labels: str) -> Cell:
+        """A series to change without a look-up; it begins at 0."""
+        with self._lock:
+            return self._cell(metric, labels)
+
+    def spread(self, metric: Metric, *labels: str) -> Spread:
+        """The same of a histogram."""
+        with self._lock:
+            return self._spread(metric, labels)
 
     def add(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Raise a counter; with `by=0` its series begins."""
         with self._lock:
-            series = self._values[metric]
-            series[labels] = series.get(labels, 0.0) + by
+            self._cell(metric, labels).value += by
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """Set a gauge."""
         with self._lock:
-            self._values[metric][labels] = value
+            self._cell(metric, labels).value = value
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Count a value into a histogram."""
@@ -71,17 +95,14 @@ class Tally(Collector):
     ) -> None:
         """Add the counts of a histogram's buckets; the one behind the last bound is the rest."""
         with self._lock:
-            spread = self._spread(metric, labels)
-            for index, count in counts.items():
-                spread.counts[index] += count
-            spread.total += total
+            self._spread(metric, labels).merge(counts, total)
 
     def drop(self, prefix: Labels, metrics: Iterable[Metric]) -> None:
         """Forget the series of these metrics whose labels begin so."""
         with self._lock:
             for metric in metrics:
-                series: dict[Labels, float] | dict[Labels, _Spread] = (
-                    self._spreads[metric] if metric in self._spreads else self._values[metric]
+                series: dict[Labels, Cell] | dict[Labels, Spread] = (
+                    self._spreads[metric] if metric in self._spreads else self._cells[metric]
                 )
                 for labels in [one for one in series if one[: len(prefix)] == prefix]:
                     del series[labels]
@@ -92,27 +113,38 @@ class Tally(Collector):
             families = [self._family(metric) for metric in self._order]
         yield from families
 
-    def _spread(self, metric: Metric, labels: Labels) -> _Spread:
+    def _cell(self, metric: Metric, labels: Labels) -> Cell:
+        series = self._cells[metric]
+        cell = series.get(labels)
+        if cell is None:
+            cell = series[labels] = Cell()
+        return cell
+
+    def _spread(self, metric: Metric, labels: Labels) -> Spread:
         series = self._spreads[metric]
         spread = series.get(labels)
         if spread is None:
-            spread = series[labels] = _Spread([0.0] * (len(metric.buckets) + 1))
+            spread = series[labels] = Spread([0.0] * (len(metric.buckets) + 1))
         return spread
 
     def _family(self, metric: Metric) -> Family:
         if metric.kind is MetricKind.HISTOGRAM:
             spreads = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-            for labels, spread in sorted(self._spreads[metric].items()):
+            for labels, spread in sorted(self._spreads[metric].items(), key=_labels):
                 spreads.add_metric(labels, _cumulative(metric, spread), spread.total)
             return spreads
         kind = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
         family = kind(metric.name, metric.help, labels=metric.labels)
-        for labels, value in sorted(self._values[metric].items()):
-            family.add_metric(labels, value)
+        for labels, cell in sorted(self._cells[metric].items(), key=_labels):
+            family.add_metric(labels, cell.value)
         return family
 
 
-def _cumulative(metric: Metric, spread: _Spread) -> list[tuple[str, float]]:
+def _labels(series: tuple[Labels, object]) -> Labels:
+    return series[0]
+
+
+def _cumulative(metric: Metric, spread: Spread) -> list[tuple[str, float]]:
     seen = 0.0
     buckets = []
     for bound, count in zip((*metric.buckets, float("inf")), spread.counts, strict=True):

@@ -74,8 +74,7 @@ class Watched:
         for refused in stored.refused:
             self._metrics.received(refused.topic_kind)
             self._metrics.quarantined(refused.code)
-        for record in stored.new:
-            self._metrics.count(record)
+        self._metrics.count(*stored.new)
 
     def acknowledged(self, messages: int) -> None:
         """The broker was told of them."""
