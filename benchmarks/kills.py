@@ -137,8 +137,11 @@ def run(plan: Plan) -> Outcome:
     outcome = Outcome()
     devices = [f"agent-{n}" for n in range(1, plan.agents + 1)]
     try:
-        for part in parts:
-            part.start()
+        broker.start()
+        for part in parts[1:]:
+            part.spawn()
+        for part in parts[1:]:
+            part.wait_ready()
         began = time.monotonic()
         killer = Killer(parts, random.Random(plan.seed), plan.pause_s, plan.away_s)
         with Duplicates(ports) as duplicates:
@@ -151,6 +154,8 @@ def run(plan: Plan) -> Outcome:
             _settle(plan, writers, outcome)
         outcome.received_twice = duplicates.total
     finally:
+        for part in reversed(parts[1:]):
+            part.end()
         for part in reversed(parts):
             part.stop()
     return outcome
@@ -173,9 +178,13 @@ def show(outcome: Outcome) -> None:
 def _settle(plan: Plan, writers: Sequence[Part], outcome: Outcome) -> None:
     """Let nothing new be written, and wait until all that was is in the database."""
     for part in writers:
+        part.end()
+    for part in writers:
         part.stop()
         part.settings = part.settings | _quiet(part)
-        part.start()
+        part.spawn()
+    for part in writers:
+        part.wait_ready()
     began = time.monotonic()
     files = outbox_files(plan.folder)
     with open_database(plan.database) as database:

@@ -42,6 +42,7 @@ class Part:
     ready: str | None = None
     port: int | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _before: int = field(default=0, repr=False)
 
     @property
     def pid(self) -> int:
@@ -56,6 +57,7 @@ class Part:
 
     def spawn(self) -> None:
         """Start it without waiting."""
+        self._before = self.log.stat().st_size if self.log.exists() else 0
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
         with self.log.open("ab") as log:
             # A session of its own, so that a model process ends with the agent that is killed here.
@@ -73,8 +75,16 @@ class Part:
         Raises:
             EdgeqaError: it ended, or was not ready in a minute.
         """
-        before = self.log.stat().st_size if self.log.exists() else 0
         self.spawn()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until what was spawned last is ready.
+
+        Raises:
+            EdgeqaError: it ended, or was not ready in a minute.
+        """
+        before = self._before
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self._is_ready(before):
             if not self.alive or time.monotonic() > deadline:
@@ -88,11 +98,16 @@ class Part:
         self._process.kill()
         self._process.wait()
 
+    def end(self) -> None:
+        """SIGTERM, without waiting."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> int:
         """SIGTERM, and its exit code; killed if it takes too long."""
         if self._process is None:
             return 0
-        self._process.send_signal(signal.SIGTERM)
+        self.end()
         try:
             return self._process.wait(_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""`kill -9` of everything, on a small scale: the benchmark's own run, and that its check can fail."""
+"""`kill -9` of everything, on a small scale, by the benchmark; and that its check can fail."""
 
 from __future__ import annotations
 
