@@ -142,7 +142,9 @@ class Run:
             if outcome is None:
                 break
             answers.verdicts.append(self._verdict(example, outcome))
-            answers.times_ms.append(outcome.inference_ms)
+            # A process that has gone mad may say anything; a record must not.
+            most_ms = 1000 * self._timeout_s
+            answers.times_ms.append(max(0.0, min(outcome.inference_ms, most_ms)))
             answers.ended_at = self._clock()
         asked, wanted = len(answers.verdicts), len(self._plan.examples)
         if asked < min(MIN_QUESTIONS, wanted):

@@ -465,6 +465,17 @@ def test_times_are_those_of_the_model(tmp_path: Path) -> None:
     assert (times.mean_ms, times.p50_ms, times.p95_ms, times.p99_ms) == (13.0, 13.0, 24.0, 25.0)
 
 
+@pytest.mark.parametrize("mad", [-1e300, 1e300])
+def test_a_model_that_says_mad_figures_spoils_no_record(tmp_path: Path, mad: float) -> None:
+    device, process = a_device(tmp_path)
+    process._answer = lambda _: Outcome(
+        [("\x00\ud800" * 9, -5, -7, mad)], mad, -1, mad, tokenise_ms=mad, cpu_ms=min(mad, 1.0)
+    )
+    device.pass_an_hour()
+    assert device.records[0].exact_match == 0.0
+    assert 0 <= device.records[0].inference.total_ms <= 25 * 1_800_000
+
+
 def test_the_active_model_is_named(tmp_path: Path) -> None:
     device, process = a_device(tmp_path)
     device.pass_an_hour()
