@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.cloud import Store
@@ -12,8 +14,15 @@ from edgeqa.postgres_process import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+def world_folder() -> Iterator[Path]:
+    """A folder that another account can be let into; pytest's own are closed to all others."""
+    with tempfile.TemporaryDirectory(prefix="edgeqa-test-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def postgres(world_folder: Path) -> Iterator[PostgresServer]:
+    with postgres_server(world_folder / "session") as server:
         yield server
 
 
