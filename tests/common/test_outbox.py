@@ -200,6 +200,8 @@ def test_what_is_asked_for_again_waits_in_its_old_place(tmp_path: Path) -> None:
         assert numbers(rows(outbox)) == [2, 3, 4, 7]
         assert outbox.acknowledged == 6  # the broker did have them
         assert outbox.state().waiting == 4
+        outbox.mark_sent([rows(outbox)[0].id])
+        assert (numbers(rows(outbox)), outbox.acknowledged) == ([3, 4, 7], 6)
         send_all(outbox)
         assert outbox.acknowledged == 7
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.outboxes import Box, numbers, rows, swap, telemetry
 
 from edgeqa.outbox import Bounds
 from edgeqa.telemetry_messages import SeqRange
 
 MAX_ROWS = 7
-KEEP_S = 10
+KEEP_S = 3
 
 
 @dataclass
@@ -44,24 +44,23 @@ class OutboxMachine(RuleBasedStateMachine):
         self.boot = 0
         self.running_s = 0
         self.written_s = 0
-        self.began_s = 0
         self._open()
 
     def _open(self) -> None:
         self.file = self.box.file(durable=False)
         self.outbox = self.box.open(f"boot-{self.boot}", file=self.file)
 
-    @rule(seconds=st.integers(1, 8))
-    def time_passes(self, seconds: int) -> None:
+    @rule(
+        kind=st.sampled_from(["telemetry", "telemetry", "swap"]),
+        count=st.integers(1, 4),
+        seconds=st.sampled_from([0, 1, KEEP_S + 1]),
+        days=st.integers(-9, 9),
+    )
+    def append(self, kind: str, count: int, seconds: int, days: int) -> None:
+        """After some time, with a clock that was set meanwhile."""
         self.running_s += seconds
         self.box.uptime_ms += seconds * 1000
-
-    @rule(days=st.integers(-9, 9))
-    def clock_is_set(self, days: int) -> None:
         self.box.wall_ms += days * 86_400_000
-
-    @rule(kind=st.sampled_from(["telemetry", "telemetry", "swap"]), count=st.integers(1, 4))
-    def append(self, kind: str, count: int) -> None:
         for _ in range(count):
             self.last[self.boot] += 1
             self.held.append(Entry(self.boot, self.last[self.boot], kind))
@@ -71,18 +70,20 @@ class OutboxMachine(RuleBasedStateMachine):
             self._settle()
         (telemetry if kind == "telemetry" else swap)(self.outbox, count)
 
-    @rule(which=st.sets(st.integers(0, MAX_ROWS - 1), min_size=1))
-    def mark_sent(self, which: set[int]) -> None:
+    @precondition(lambda self: self.waits())
+    @rule(first=st.sampled_from([0, 0, 1]), count=st.integers(1, 5))
+    def mark_sent(self, first: int, count: int) -> None:
         found = rows(self.outbox)
         waiting = [entry for entry in self.held if entry.sent_at is None]
-        chosen = [n for n in which if n < len(waiting)]
+        chosen = range(first, min(first + count, len(waiting)))
         self.outbox.mark_sent([found[n].id for n in chosen])
         for n in chosen:
             waiting[n].sent_at = self.running_s
         self._settle()
         self._expire()
 
-    @rule(boots_ago=st.integers(0, 3), first=st.integers(1, 12), size=st.integers(0, 12))
+    @precondition(lambda self: self.held)
+    @rule(boots_ago=st.sampled_from([0, 0, 1, 2]), first=st.integers(1, 9), size=st.integers(0, 6))
     def resend(self, boots_ago: int, first: int, size: int) -> None:
         boot, last = self.boot - boots_ago, first + size
         wanted = [e for e in self.held if e.boot == boot and first <= e.seq <= last]
@@ -97,6 +98,7 @@ class OutboxMachine(RuleBasedStateMachine):
         for entry in wanted:
             entry.sent_at = None
 
+    @precondition(lambda self: len(self.held) > 3 and self.waits())
     @rule()
     def give_up_the_first(self) -> None:
         found = rows(self.outbox)
@@ -107,18 +109,16 @@ class OutboxMachine(RuleBasedStateMachine):
             self.dropped[entry.kind] += 1
             self._settle()
 
-    @rule()
-    def same_boot_again(self) -> None:
-        """As after a failure that made the file be opened anew."""
+    @precondition(lambda self: self.held)
+    @rule(another_boot=st.sampled_from([False, False, True]))
+    def open_again(self, another_boot: bool) -> None:
+        """As after a failure of the disk, or a start of the agent."""
         self.file.close()
-
-    @rule()
-    def another_start(self) -> None:
-        self.file.close()
-        self.boot += 1
-        # Time is counted up to the last record that was written: no more is known after a cut.
-        self.running_s = self.began_s = self.written_s
-        self.box.uptime_ms = 0
+        if another_boot:
+            self.boot += 1
+            # Time is counted up to the last record that was written: more is not known after a cut.
+            self.running_s = self.written_s
+            self.box.uptime_ms = 0
         self._open()
 
     @invariant()
@@ -139,6 +139,9 @@ class OutboxMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.file.close()
         self.folder.cleanup()
+
+    def waits(self) -> bool:
+        return any(entry.sent_at is None for entry in self.held)
 
     def _expire(self) -> None:
         over = self.running_s - KEEP_S
@@ -173,4 +176,4 @@ def telemetry_sizes(machine: OutboxMachine) -> int:
 
 
 TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestOutbox.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
