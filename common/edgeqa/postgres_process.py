@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -84,7 +85,12 @@ class PostgresServer:
                     said = log.read_text(errors="replace")
                     raise EdgeqaError(f"postgres does not start:\n{said}", code="demo_failed")
                 time.sleep(_LOOK_S)
-            yield
+            try:
+                yield
+            finally:
+                # "Fast": SIGTERM would wait for the clients to leave.
+                process.send_signal(signal.SIGINT)
+                process.wait(_START_TIMEOUT_S)
 
     @property
     def _data(self) -> Path:

@@ -62,7 +62,7 @@ def wait_until(true: Callable[[], bool], what: str, *, timeout_s: float = WAIT_S
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 @dataclass
