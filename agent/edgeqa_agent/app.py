@@ -6,10 +6,10 @@ with a deadline, say `offline`, disconnect, end the model process.
 
 from __future__ import annotations
 
+import secrets
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from types import FrameType
@@ -37,7 +37,8 @@ class Agent:
         self._settings = settings
         self._log = log
         self._stop = threading.Event()
-        self._boot_id = uuid.uuid4().hex
+        # In every heartbeat: no longer than it must be to be the only one of its device.
+        self._boot_id = secrets.token_hex(8)
 
     def request_stop(self) -> None:
         """Make `run` stop gracefully and return; safe in a signal handler."""
