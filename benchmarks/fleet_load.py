@@ -4,7 +4,7 @@ A real Mosquitto, a real collector, `edgeqa cloud simulate` with a real connecti
 At the end every record that a device wrote is looked up in the database.
 
     python benchmarks/fleet_load.py
-    python benchmarks/fleet_load.py --devices 1000 --minutes 2 --database postgresql://me@host/load
+    python benchmarks/fleet_load.py --devices 1000 --minutes 2 --database postgresql
 
 Exit code 1 if a record is missing, twice or changed, a backlog remains or memory grows.
 """
@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rows.check import Verdict, check, count_rows, lags_ms, open_database
+from rows.databases import HELP, database_url
 from rows.parts import Part, edgeqa, mosquitto, raise_descriptors
 from rows.samples import Sample, quantile, slope_mib_per_minute
 
@@ -63,9 +64,7 @@ def main(
     heartbeat_s: Annotated[float, typer.Option(min=0.1, help="Interval of each device.")] = 60.0,
     connect_rate: Annotated[float, typer.Option(min=1, help="Connections a second.")] = 300.0,
     sample_s: Annotated[float, typer.Option(min=0.5, help="Between samples.")] = 5.0,
-    database: Annotated[
-        str | None, typer.Option(help="URL, of an empty database; an SQLite file if not said.")
-    ] = None,
+    database: Annotated[str, typer.Option(help=HELP)] = "sqlite",
     extra: Annotated[
         list[str] | None, typer.Option("--simulate", help="More for the simulator; repeatable.")
     ] = None,
@@ -82,7 +81,10 @@ def main(
             param_hint="--devices",
         )
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        database_url(database, Path(folder)) as url,
+    ):
         plan = Plan(
             devices=devices,
             minutes=minutes,
@@ -90,7 +92,7 @@ def main(
             heartbeat_s=heartbeat_s,
             connect_rate=connect_rate,
             sample_s=sample_s,
-            database=database or f"sqlite:///{folder}/cloud.db",
+            database=url,
             folder=Path(folder),
             extra=extra or [],
         )

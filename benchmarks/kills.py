@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rows.asking import Asker
 from rows.check import Verdict, asked_again, check, end_leases, open_database
+from rows.databases import HELP, database_url
 from rows.duplicates import Duplicates
 from rows.outboxes import entries, waiting
 from rows.parts import Part, edgeqa, mosquitto
@@ -86,9 +87,7 @@ def main(
     pause_s: Annotated[float, typer.Option(min=0.1, help="Between kills, at most.")] = 4.0,
     away_s: Annotated[float, typer.Option(min=0, help="A killed part, at most.")] = 1.5,
     seed: Annotated[int, typer.Option(help="Of the moments and the victims.")] = 0,
-    database: Annotated[
-        str | None, typer.Option(help="URL, of an empty database; an SQLite file if not said.")
-    ] = None,
+    database: Annotated[str, typer.Option(help=HELP)] = "sqlite",
     hurry: Annotated[
         bool, typer.Option(help="Do not wait until a killed collector's lease of jobs runs out.")
     ] = False,
@@ -98,7 +97,10 @@ def main(
 ) -> None:
     """Kill, settle, check, print the verdict, and write kills.json."""
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        database_url(database, Path(folder)) as url,
+    ):
         plan = Plan(
             kills=kills,
             agents=agents,
@@ -108,7 +110,7 @@ def main(
             pause_s=pause_s,
             away_s=away_s,
             seed=seed,
-            database=database or f"sqlite:///{folder}/cloud.db",
+            database=url,
             folder=Path(folder),
             output=output,
             hurry=hurry,

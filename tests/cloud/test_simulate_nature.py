@@ -127,8 +127,8 @@ def test_an_idle_board_is_cool_and_unthrottled() -> None:
 def test_scores_are_around_the_truth(model: SimulatedModel) -> None:
     rng = random.Random("scores")
     marks = [quality.marks(model, index, 400, rng) for index in range(quality.SLICES)]
-    assert statistics.fmean(m.exact_match for m in marks) == pytest.approx(model.em, abs=1.5)
-    assert statistics.fmean(m.mean_f1 for m in marks) == pytest.approx(model.f1, abs=1.5)
+    assert statistics.fmean(m.exact_match for m in marks) == pytest.approx(model.em, abs=1.0)
+    assert statistics.fmean(m.mean_f1 for m in marks) == pytest.approx(model.f1, abs=1.0)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_promise() -> None:

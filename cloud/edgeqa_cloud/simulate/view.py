@@ -123,7 +123,7 @@ def table_of(snapshot: Snapshot, rates: dict[str, float]) -> Table:
         ("commands refused", counters.refused),
         ("not held any more", counters.missing),
         ("fault: lost", counters.lost),
-        ("  of these not sent since", snapshot.outstanding),
+        ("  of these still missing", snapshot.outstanding),
         ("fault: published twice", counters.duplicated),
         ("fault: overtaken", counters.reordered),
         ("fault: malformed", counters.malformed),
