@@ -13,6 +13,7 @@ from support.fleet import HOUR_MS, MINUTE_MS, NEW, OLD, Fleet, paired, spread
 from support.fleet_databases import Databases, postgres_server
 
 from edgeqa_cloud.device_filter import DeviceFilter, DeviceSort
+from edgeqa_cloud.fleet_metrics import FleetMetrics
 from edgeqa_cloud.fleet_views import DeviceHistory, DevicePage
 from edgeqa_cloud.history import device_history
 from edgeqa_cloud.presence import Presence
@@ -288,3 +289,30 @@ def test_what_happened_to_a_device(fleet: Fleet) -> None:
     assert (told.boots[0].settled, told.boots[0].announced) == (40, 41)
     # The JSON is what `--json` prints: it can be read back.
     assert DeviceHistory.model_validate(json.loads(told.model_dump_json())) == told
+
+
+def test_metrics_of_the_fleet_are_read_from_either_database(fleet: Fleet) -> None:
+    pi5 = fleet.device("pi5", throttled=["under_voltage"], temperature_celsius=66.0)
+    fleet.evaluation(pi5, age_ms=HOUR_MS, model=NEW, questions=40,
+                     paired=paired(-4, -6, -2) | {"questions": 40})  # fmt: skip
+    fleet.evaluation(pi5, age_ms=HOUR_MS, model=NEW, paired=paired(1, -1, 3) | {"questions": 10})
+    fleet.evaluation(pi5, age_ms=HOUR_MS, paired=None)
+    fleet.gap(pi5, 1, 3)
+    fleet.quarantine(["not_json"])
+    metrics = FleetMetrics(database=fleet.database, each_device=3, clock=lambda: NOW_MS / 1000)
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in metrics.collect()
+        for sample in family.samples
+    }
+    new = (NEW["name"], NEW["version"])
+    assert samples["edgeqa_fleet_database_up",] == 1
+    assert samples["edgeqa_fleet_devices", "online"] == 1
+    assert samples["edgeqa_fleet_paired_questions", *new] == 50
+    assert samples["edgeqa_fleet_paired_f1_difference_ratio", *new] == pytest.approx(-0.03)
+    assert samples["edgeqa_fleet_paired_worse_evaluations", *new] == 1
+    assert samples["edgeqa_fleet_f1_ratio", OLD["name"], OLD["version"]] == 0.805
+    assert samples["edgeqa_fleet_throttled_devices", "under_voltage"] == 1
+    assert samples["edgeqa_fleet_gap_records", "open"] == 3
+    assert samples["edgeqa_fleet_quarantine_messages", "not_json"] == 1
+    assert samples["edgeqa_device_temperature_celsius", "pi5"] == 66.0
