@@ -140,9 +140,9 @@ class Outbox:
         """The broker has acknowledged these rows.
 
         Raises:
-            OutboxError: it cannot be noted; they would be sent again.
+            OutboxError: it cannot be noted; they would be sent again, as after a power cut.
         """
-        with self._changing() as (db, shelf):
+        with self._changing(durable=False) as (db, shelf):
             now_ms = self._running_ms(shelf)
             shelf.mark_sent(db, ids, now_ms=now_ms)
             shelf.expire(db, now_ms - self._bounds.keep_sent_ms)
@@ -262,12 +262,12 @@ class Outbox:
             raise PayloadError(f"{where}: {first['msg']}") from error
 
     @contextmanager
-    def _changing(self) -> Iterator[tuple[sqlite3.Connection, Shelf]]:
+    def _changing(self, *, durable: bool = True) -> Iterator[tuple[sqlite3.Connection, Shelf]]:
         """A transaction, and what is in the file; read anew after one that failed."""
         with self._file.lock:
             before = self._shelf and self._shelf.copy()
             try:
-                with self._file.writing() as db:
+                with self._file.writing(durable=durable) as db:
                     yield db, self._known(db)
             except BaseException:
                 self._shelf, self._generation = before, -1

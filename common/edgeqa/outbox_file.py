@@ -171,14 +171,20 @@ class OutboxFile:
             yield self._opened()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """A transaction: all of the block is on disk when it ends, or nothing.
+
+        Args:
+            durable: False: a power cut may undo it, until the next that is durable; for what may be
+                done twice.
 
         Raises:
             OutboxError: it cannot be written.
         """
         with self.lock, self._translated():
             db = self._opened()
+            if self._durable:  # in WAL, NORMAL syncs before a checkpoint and not at each commit
+                db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
