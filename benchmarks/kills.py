@@ -171,7 +171,7 @@ def show(outcome: Outcome) -> None:
     console.print(f"{outcome.answered:,} of {outcome.asked:,} questions answered meanwhile")
     console.print(
         f"settled in {outcome.settling_s:.0f} s: {outcome.gaps:,} gaps, asked again "
-        f"{outcome.resends:,} times; {outcome.received_twice:,} records came that were there"
+        f"{outcome.resends:,} times; received twice and stored once: {outcome.received_twice:,}"
     )
     for line in outcome.verdict.lines():
         console.print(line)
