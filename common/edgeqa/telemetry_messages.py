@@ -55,7 +55,10 @@ class BootRange(_Part):
 
     boot_id: Name
     first: Seq = Field(description="Oldest that is held; earlier ones cannot be sent again.")
-    last: Count = Field(description="All up to here were acknowledged by the broker.")
+    last: Count = Field(
+        description="All up to here were acknowledged by the broker or given up; less than `first` "
+        "where nothing is left."
+    )
 
 
 class Heartbeat(Wire):
@@ -66,11 +69,14 @@ class Heartbeat(Wire):
     time_ms: Count = Field(description="Device time when sent, milliseconds since 1970.")
     uptime_ms: Count = Field(description="Since the agent started; never set back.")
     interval_s: float = Field(gt=0, le=86_400, description="When to expect the next at the latest.")
-    seq: Count = Field(description="All records up to here were acknowledged by the broker.")
+    seq: Count = Field(
+        description="All records up to here were acknowledged by the broker, or given up."
+    )
     boots: list[BootRange] | None = Field(
         default=None,
         max_length=MAX_RANGES,
-        description="What is held of this and earlier starts; after each connect, and hourly.",
+        description="What is held of this and earlier starts; after each connect, and hourly. "
+        "One message does not unsay what another says of other starts.",
     )
 
 
