@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
-from rich.text import Text
+from rich.text import Span, Text
 
 _GAP = 2
 
@@ -46,14 +46,14 @@ class Cell:
     @property
     def width(self) -> int:
         """Of the whole."""
-        return cell_len(self.text) + cell_len(self.tail)
+        return _width(self.text) + _width(self.tail)
 
     def fitted(self, size: int) -> str:
         """The whole, cut to a width."""
         if self.width <= size:
             return self.text + self.tail
-        tail = self.tail if cell_len(self.tail) <= size // 2 else ""
-        return set_cell_size(self.text, max(0, size - 1 - cell_len(tail))) + "…" + tail
+        tail = self.tail if _width(self.tail) <= size // 2 else ""
+        return set_cell_size(self.text, max(0, size - 1 - _width(tail))) + "…" + tail
 
 
 def table_lines(
@@ -68,7 +68,7 @@ def table_lines(
     """
     cells = [[one if isinstance(one, Cell) else Cell(one) for one in row] for row in rows]
     widths = [
-        max([cell_len(column.title), *(row[index].width for row in cells)])
+        max([_width(column.title), *(row[index].width for row in cells)])
         for index, column in enumerate(columns)
     ]
     if width is not None:
@@ -96,14 +96,19 @@ def _fitted(columns: Sequence[Column], widths: list[int], width: int) -> list[in
 
 
 def _line(columns: Sequence[Column], widths: Sequence[int], row: Sequence[Cell]) -> Text:
-    line = Text(no_wrap=True, overflow="ignore")
-    for index, (column, size, cell) in enumerate(zip(columns, widths, row, strict=True)):
+    plain = ""
+    spans = []
+    for column, size, cell in zip(columns, widths, row, strict=True):
         text = cell.fitted(size)
-        padding = " " * (size - cell_len(text))
-        last = index == len(columns) - 1
-        line.append(padding if column.right else "")
-        line.append(text, style=cell.style)
-        line.append("" if column.right or last else padding)
-        line.append("" if last else " " * _GAP)
-    line.rstrip()
-    return line
+        padding = " " * (size - _width(text))
+        if column.right:
+            plain += padding
+        if cell.style:
+            spans.append(Span(len(plain), len(plain) + len(text), cell.style))
+        plain += text + " " * _GAP if column.right else text + padding + " " * _GAP
+    return Text(plain.rstrip(), spans=spans, no_wrap=True, overflow="ignore")
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal; most texts need no table of characters for that."""
+    return len(text) if text.isascii() else cell_len(text)

@@ -34,6 +34,8 @@ def said(text: str | None) -> str:
     if not text:
         return NOTHING
     short = text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 1] + "…"
+    if short.isascii() and short.isprintable():
+        return short
     return "".join(
         "\ufffd" if unicodedata.category(ch) in {"Cf", "Cs"} else ch for ch in clean(short)
     )

@@ -34,7 +34,7 @@ def databases(
     with ExitStack() as stack:
         server = None
         if request.param == "postgresql":
-            server = stack.enter_context(postgres_server(folder))
+            server = stack.enter_context(postgres_server())
         yield Databases(folder, server)
 
 

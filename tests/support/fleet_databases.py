@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,9 +55,14 @@ class Databases:
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[PostgresServer]:
-    """A server that runs inside the block."""
-    server = PostgresServer(folder / "postgres", durable=False)
-    server.make()
-    with server.running():
-        yield server
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server that runs inside the block.
+
+    Not in pytest's folder: every pytest that starts on the machine closes that to other accounts,
+    and as root the server runs as another.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgeqa-") as folder:
+        server = PostgresServer(Path(folder) / "postgres", durable=False)
+        server.make()
+        with server.running():
+            yield server
