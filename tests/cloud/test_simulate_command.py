@@ -98,9 +98,21 @@ def test_a_bad_flag_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_broker_it_gives_up(tmp_path: Path) -> None:
     broker = ["--broker", "mqtt://127.0.0.1:1", "--broker-connect-timeout-s", "0.3"]
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1: no device gets a connection"):
+    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1: no device .* Connection refused"):
         here(*broker, "-n", "3")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.system
+def test_a_wrong_password_is_said(start_broker: Callable[..., Broker], tmp_path: Path) -> None:
+    broker = start_broker(users={"fleet": "right"})
+    password = tmp_path / "password"
+    password.write_text("wrong")
+    user = ["--broker-username", "fleet", "--broker-password-file", str(password)]
+    with pytest.raises(BrokerError, match="Not authorized"):
+        here("--broker", broker.url, "--broker-connect-timeout-s", "0.5", "-n", "3", *user)
+    password.write_text("right")
+    here("--broker", broker.url, "-n", "3", "--duration-s", "0.2", *user)
 
 
 def test_a_ledger_that_cannot_be_written_is_said(tmp_path: Path) -> None:

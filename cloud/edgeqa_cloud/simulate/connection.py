@@ -63,13 +63,15 @@ class Connection:
     ) -> None:
         self.connected = False
         self.connects = 0
+        # Why the last attempt failed.
+        self.refusal: str | None = None
         self._network = network
         self._loop = network.loop
         self._filters = [(topic_filter, 1) for topic_filter in filters]
         self._owner = owner
         self._backoff = Backoff()
         self._wanted = False
-        self._dial = Dial(network=network, made=self._on_dialled, failed=self._try_again)
+        self._dial = Dial(network=network, made=self._on_dialled, failed=self._on_refused)
         self._made: socket.socket | None = None
         self._waiting: dict[int, Delivered | None] = {}
         self._dirty = False
@@ -148,9 +150,13 @@ class Connection:
         self._made = sock
         try:
             self._client.reconnect()
-        except OSError:  # of the TLS handshake
+        except OSError as error:  # of the TLS handshake
             sock.close()
-            self._try_again()
+            self._on_refused(error.strerror or str(error))
+
+    def _on_refused(self, reason: str) -> None:
+        self.refusal = reason
+        self._try_again()
 
     def _try_again(self) -> None:
         enter = functools.partial(self._network.turnstile.enter, self._begin)
@@ -217,7 +223,9 @@ class Connection:
     def _on_connect(
         self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
     ) -> None:
-        if not reason.is_failure:
+        if reason.is_failure:
+            self.refusal = str(reason)
+        else:
             client.subscribe(self._filters)
 
     def _on_subscribe(self, *_: Any) -> None:

@@ -35,6 +35,9 @@ class Device:
     Args:
         name: its id.
         world: shared with the others.
+
+    Attributes:
+        connection: to the broker.
     """
 
     def __init__(self, *, name: str, world: World) -> None:
@@ -54,7 +57,7 @@ class Device:
             character=self._character, rng=self._rng, questions=settings.evaluation_questions
         )
         self._clocks = Clocks(monotonic=self._loop.clock)
-        self._resting = False
+        self._resting = self._leaving = False
         self._reconnects = 0
         self._told_boots_at = float("-inf")
         self._told_telemetry_at = self._loop.clock()
@@ -66,7 +69,7 @@ class Device:
             wall_ms=self._clocks.wall_ms,
             uptime_ms=self._clocks.uptime_ms,
         )
-        self._connection = Connection(
+        self.connection = Connection(
             network=world.network,
             client_id=f"edgeqa-simulated-{name}",
             will=self._voice.offline("lost"),
@@ -74,7 +77,7 @@ class Device:
             owner=self,
         )
         self._faults = FaultyLink(
-            connection=self._connection,
+            connection=self.connection,
             loop=self._loop,
             faults=Faults.of(settings),
             rng=random.Random(f"{settings.seed}/{name}/faults"),  # noqa: S311  no secret
@@ -114,11 +117,6 @@ class Device:
         )
 
     @property
-    def connected(self) -> bool:
-        """Connected and subscribed."""
-        return self._connection.connected
-
-    @property
     def outstanding(self) -> int:
         """Records that a fault lost each time they were sent so far."""
         return self._faults.outstanding
@@ -126,7 +124,7 @@ class Device:
     def start(self) -> None:
         """Connect when it is our turn, and begin to measure."""
         settings, rng = self._settings, self._rng
-        self._connection.open()
+        self.connection.open()
         # Devices are not in step: each begins anywhere in its first interval.
         every = self._loop.call_every
         every(settings.telemetry_interval_s, self._tell_telemetry, phase=rng.random())
@@ -138,23 +136,21 @@ class Device:
                 phase=rng.random(),
             )
 
-    def stop(self) -> None:
-        """Say `offline` and go."""
-        if self._connection.connected:
-            self._publish(self._voice.offline("stopped"))
-        self._connection.close()
+    def leave(self) -> None:
+        """Say `offline`, and go once the broker has it.
+
+        A socket that is closed while acknowledgements lie in it unread is reset, and the broker
+        may lose with it what it had not read yet: the farewell.
+        """
+        if not self.connection.connected:
+            self.connection.close()
+        elif not self._leaving:
+            self._publish(self._voice.offline("stopped"), lambda _: self.connection.close())
+        self._leaving = True
 
     def rest(self) -> None:
         """Make no more records; send what waits, and go on telling that it lives."""
         self._resting = True
-
-    def go_offline(self) -> None:
-        """As by a pulled plug."""
-        self._connection.drop()
-
-    def come_back(self) -> None:
-        """The plug is in again."""
-        self._connection.open()
 
     def jump(self, by_s: float) -> None:
         """Somebody sets the wall clock."""
@@ -165,7 +161,7 @@ class Device:
     def on_up(self) -> None:
         """Say who is there, then that it lives, then send what waits."""
         self._counters.connects += 1
-        self._reconnects += self._connection.connects > 1
+        self._reconnects += self.connection.connects > 1
         self._told_boots_at = float("-inf")
         self._publish(self._voice.online(self._follower.active.ref))
         self._follower.tell()
@@ -196,7 +192,7 @@ class Device:
     # What it tells.
 
     def _beat(self) -> None:
-        if not self._connection.connected:
+        if not self.connection.connected:
             return
         now = self._loop.clock()
         boots = None
@@ -286,9 +282,9 @@ class Device:
 
     def _publish(self, message: Outgoing, delivered: Delivered | None = None) -> None:
         """Publish what is of no use later: not while the connection is down."""
-        if not self._connection.connected:
+        if not self.connection.connected or self._leaving:
             return
         try:
-            self._connection.publish(message, delivered)
+            self.connection.publish(message, delivered)
         except BrokerError:
             self._counters.refused += 1

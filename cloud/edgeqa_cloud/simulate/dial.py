@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,11 +48,15 @@ class Dial:
     Args:
         network: where to.
         made: takes the connected socket.
-        failed: called when it does not come to that.
+        failed: told why it does not come to that.
     """
 
     def __init__(
-        self, *, network: Network, made: Callable[[socket.socket], None], failed: Callable[[], None]
+        self,
+        *,
+        network: Network,
+        made: Callable[[socket.socket], None],
+        failed: Callable[[str], None],
     ) -> None:
         self._network = network
         self._made = made
@@ -71,11 +76,13 @@ class Dial:
         code = sock.connect_ex(self._network.address)
         if code not in {0, errno.EINPROGRESS}:
             sock.close()
-            self._failed()
+            self._failed(os.strerror(code))
             return
         self._sock = sock
         self._network.loop.watch(sock, self._on_ready, write=True)
-        self._timer = self._network.loop.call_later(_CONNECT_TIMEOUT_S, self._on_failed)
+        self._timer = self._network.loop.call_later(
+            _CONNECT_TIMEOUT_S, lambda: self._on_failed("no connection in time")
+        )
 
     def abandon(self) -> None:
         """Give an attempt up; idempotent."""
@@ -86,16 +93,16 @@ class Dial:
     def _on_ready(self, _mask: int) -> None:
         if self._sock is None:
             return
-        if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self._on_failed()
+        if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._on_failed(os.strerror(code))
             return
         sock = self._release()
         if sock is not None:
             self._made(sock)
 
-    def _on_failed(self) -> None:
+    def _on_failed(self, reason: str) -> None:
         self.abandon()
-        self._failed()
+        self._failed(reason)
 
     def _release(self) -> socket.socket | None:
         if self._timer is not None:

@@ -21,6 +21,8 @@ from edgeqa_cloud.simulate.world import World
 
 # To say `offline` and close, for all devices together.
 _END_S = 10.0
+# And for those that are cut off then.
+_CUT_S = 1.0
 # A clock jumps somewhere in the first half of a run, but not later than this.
 _JUMPS_WITHIN_S = 600.0
 
@@ -75,7 +77,7 @@ class Fleet:
         self._mail_room = mail_room
         self._counters = counters
         self._devices: list[Device] = []
-        self._resting = False
+        self._resting = self._ending = False
         self._began = loop.clock()
 
     def start(self) -> None:
@@ -106,9 +108,12 @@ class Fleet:
             self._disturb(device)
         self._loop.run(until=self._any_connected, timeout_s=broker.connect_timeout_s)
         if not self._any_connected() and not self._loop.stopped:
+            why = next(
+                (d.connection.refusal for d in self._devices if d.connection.refusal), "no answer"
+            )
             raise BrokerError(
-                f"broker at {broker.host}:{broker.port}: no device gets a connection; check that "
-                "it runs, and the address, credentials and access rules"
+                f"broker at {broker.host}:{broker.port}: no device gets a connection: {why}; check "
+                "that it runs, and the address, credentials and access rules"
             )
 
     def run(self) -> None:
@@ -125,17 +130,21 @@ class Fleet:
     def end(self) -> None:
         """Say `offline` for all, and wait a bounded time until they are gone."""
         self._rest()
-        for device in self._devices:
-            device.stop()
+        self._ending = True
         self._loop.resume()
+        for device in self._devices:
+            device.leave()
         self._loop.run(until=lambda: not self._any_connected(), timeout_s=_END_S)
+        for device in self._devices:
+            device.connection.close()
+        self._loop.run(until=lambda: not self._any_connected(), timeout_s=_CUT_S)
 
     def snapshot(self) -> Snapshot:
         """How the fleet is."""
         return Snapshot(
             seconds=self._loop.clock() - self._began,
             devices=len(self._devices),
-            connected=sum(device.connected for device in self._devices),
+            connected=sum(device.connection.connected for device in self._devices),
             waiting=self._mail_room.waiting(),
             outstanding=sum(device.outstanding for device in self._devices),
             counters=replace(self._counters),
@@ -150,7 +159,7 @@ class Fleet:
         return not (self._mail_room.waiting() or any(d.outstanding for d in self._devices))
 
     def _any_connected(self) -> bool:
-        return any(device.connected for device in self._devices)
+        return any(device.connection.connected for device in self._devices)
 
     def _disturb(self, device: Device) -> None:
         settings = self._settings
@@ -172,12 +181,14 @@ class Fleet:
         if self._resting:
             return
         self._counters.spells += 1
-        device.go_offline()
+        device.connection.drop()
         spell_s = rng.expovariate(1.0 / self._settings.offline_spell_s)
         self._loop.call_later(spell_s, lambda: self._plug_in(device, rng))
 
     def _plug_in(self, device: Device, rng: random.Random) -> None:
-        device.come_back()
+        if self._ending:
+            return
+        device.connection.open()
         self._loop.call_later(self._online_s(rng), lambda: self._pull(device, rng))
 
     def _online_s(self, rng: random.Random) -> float:
