@@ -1,8 +1,10 @@
 """Messages that came and are not committed yet.
 
-Bounded by the broker: it has at most `receive_maximum` messages open with a connection. After a
-reconnect it sends again what was open on the connection before, which may still wait here because
-the database is away: then the older copies give way.
+Bounded by the broker: it has at most `receive_maximum` messages open with a connection, and one
+that does not mind that number has at most 65,535, as MQTT has no more packet ids. After a reconnect
+it sends again what was open on the connection before, which may still wait here because the
+database is away: then the older copies give way. One of this connection never does: it would not be
+acknowledged, and nothing behind it either.
 
 Thread: any; one takes.
 """
@@ -56,8 +58,7 @@ class Inbox:
         """Whether it was taken in; what is not must stay unacknowledged."""
         if self._closed or (arrival.receipt is None and len(self._waiting) >= self.most):
             return False
-        while len(self._waiting) >= self.most:
-            self._waiting.popleft()
+        self._make_room(arrival)
         self._waiting.append(arrival)
         if not self._some.is_set():
             self._taken_at = self._monotonic()
@@ -65,6 +66,17 @@ class Inbox:
         if len(self._waiting) >= self._enough:
             self._plenty.set()
         return True
+
+    def _make_room(self, arrival: Arrival) -> None:
+        """Give up copies of what the broker has sent again on this connection."""
+        if arrival.receipt is None:
+            return
+        now = arrival.receipt.generation
+        while len(self._waiting) >= self.most:
+            oldest = self._waiting[0].receipt
+            if oldest is not None and oldest.generation == now:
+                return
+            self._waiting.popleft()
 
     def take(self, most: int, *, timeout_s: float) -> list[Arrival]:
         """The next batch; empty if nothing came in time."""

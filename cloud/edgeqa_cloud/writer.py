@@ -98,26 +98,24 @@ class Writer:
                 if self._inbox.closed:
                     return
                 continue
-            try:
-                self._settle(batch)
-            except Exception:  # noqa: BLE001  a thread's edge
-                # Left unacknowledged, so nothing is lost; the broker gives it again.
-                self._log.exception("batch_failed", messages=len(batch))
+            self._settle(batch)
 
     def _settle(self, batch: list[Arrival]) -> None:
-        """Store a batch however long it takes, and acknowledge it."""
+        """Store a batch however long it takes, and acknowledge it.
+
+        Nothing is left out: behind a message that is not acknowledged, none can be.
+        """
         while not self._give_up.is_set():
             try:
                 self._store(batch)
-            except Exception as error:
+                self._recovered()
+                self._acknowledge([one.receipt for one in batch if one.receipt is not None])
+                self._watcher.acknowledged(len(batch))
+                return
+            except Exception as error:  # noqa: BLE001  a thread's edge
                 if not is_trouble(error):
-                    raise
+                    self._log.exception("batch_failed", messages=len(batch))
                 self._wait_out(error)
-                continue
-            self._recovered()
-            self._acknowledge([one.receipt for one in batch if one.receipt is not None])
-            self._watcher.acknowledged(len(batch))
-            return
 
     def _store(self, batch: Sequence[Arrival]) -> None:
         """In one transaction if that is possible, in several if a row is at fault."""
