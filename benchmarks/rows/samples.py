@@ -16,6 +16,7 @@ class Sample:
     """A moment of the run.
 
     Attributes:
+        time_ms: by the clock.
         seconds: since all devices were started.
         connected: devices.
         written: records that devices wrote so far.
@@ -25,6 +26,7 @@ class Sample:
         cpu: share of a core since the sample before, by part.
     """
 
+    time_ms: int
     seconds: float
     connected: int
     written: int
