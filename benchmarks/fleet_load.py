@@ -158,13 +158,13 @@ def _samples(plan: Plan, parts: list[Part], connecting_s: float) -> Iterator[Sam
     cpu_before = {part.name: part.cpu_s() for part in parts}
     at_before = began = time.monotonic()
     with open_database(plan.database) as database:
-        # The last moments, in which devices come to rest, are none of these.
-        end = began + connecting_s + 60 * plan.minutes - plan.sample_s
-        while time.monotonic() < end:
+        # The last moments, in which devices come to rest and leave, are none of these.
+        last_s = connecting_s + 60 * plan.minutes - plan.sample_s
+        while simulator.alive:
             time.sleep(plan.sample_s)
-            if not simulator.alive:
-                return
             told = last_line(simulator.log)
+            if not simulator.alive or told["seconds"] > last_s:
+                return
             now = time.monotonic()
             cpu = {part.name: part.cpu_s() for part in parts}
             yield Sample(
