@@ -32,8 +32,8 @@ from edgeqa.topics import DeviceTopics
 # Below the Receive Maximum that brokers grant by default (Mosquitto 20, EMQX 32), with room for
 # answers and the heartbeat.
 WINDOW = 16
-# An acknowledgement that takes longer on a connection that stands is not coming; twice the
-# keep-alive after which a connection counts as dead.
+# An acknowledgement that takes longer on a connection that stands is not coming: twice the time
+# after which one ends on which nothing is acknowledged (transport.py).
 ACK_TIMEOUT_S = 60.0
 
 # What brokers say: MQTT 5, section 3.4.2.1.
