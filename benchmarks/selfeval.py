@@ -92,6 +92,8 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("bench-out"),
 ) -> None:
     """Measure, print a table, and write selfeval.json."""
+    # Ended by a signal, it must not leave agents behind that are stopped, or evaluate for ever.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     questions = read_squad(data or evaluation_set.PATH)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         url = stack.enter_context(broker_process(Path(name), 0))
