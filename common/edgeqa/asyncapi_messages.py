@@ -122,7 +122,11 @@ def messages() -> dict[str, Any]:
             "examples": _examples(TELEMETRY),
         },
         "evaluation": {
-            "summary": "What its model scored on a slice of an evaluation set.",
+            "summary": "What its model scored on a slice of an evaluation set. One that a command "
+            "ordered comes at once too, with the command's `id` as Correlation Data; where it comes "
+            "to nothing, a reply on the answers topic says why.",
+            "headers": _REPLY_PROPERTIES,
+            "correlationId": correlation,
             "payload": {"$ref": "#/components/schemas/Evaluation"},
             "examples": _examples(EVALUATIONS),
         },
