@@ -123,8 +123,8 @@ def messages() -> dict[str, Any]:
         },
         "evaluation": {
             "summary": "What its model scored on a slice of an evaluation set. One that a command "
-            "ordered comes at once too, with the command's `id` as Correlation Data; where it comes "
-            "to nothing, a reply on the answers topic says why.",
+            "ordered comes at once too, with the command's `id` as Correlation Data; where it "
+            "comes to nothing, a reply on the answers topic says why.",
             "headers": _REPLY_PROPERTIES,
             "correlationId": correlation,
             "payload": {"$ref": "#/components/schemas/Evaluation"},
