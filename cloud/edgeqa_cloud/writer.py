@@ -111,11 +111,12 @@ class Writer:
                 self._recovered()
                 self._acknowledge([one.receipt for one in batch if one.receipt is not None])
                 self._watcher.acknowledged(len(batch))
-                return
             except Exception as error:  # noqa: BLE001  a thread's edge
                 if not is_trouble(error):
                     self._log.exception("batch_failed", messages=len(batch))
                 self._wait_out(error)
+            else:
+                return
 
     def _store(self, batch: Sequence[Arrival]) -> None:
         """In one transaction if that is possible, in several if a row is at fault."""

@@ -21,8 +21,8 @@ def world_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres(world_folder: Path) -> Iterator[PostgresServer]:
-    with postgres_server(world_folder / "session") as server:
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
         yield server
 
 

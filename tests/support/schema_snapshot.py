@@ -66,7 +66,7 @@ def main() -> None:
     """See the module."""
     FOLDER.mkdir(exist_ok=True)
     assert metadata.tables
-    with tempfile.TemporaryDirectory() as name, postgres_server(Path(name) / "pg") as server:
+    with tempfile.TemporaryDirectory() as name, postgres_server() as server:
         folder = Path(name)
         for databases, kind in ((Databases(folder, None), "sqlite"),
                                 (Databases(folder, server), "postgresql")):  # fmt: skip
