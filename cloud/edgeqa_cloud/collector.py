@@ -31,6 +31,7 @@ from edgeqa_cloud.intake_link import IntakeLink
 from edgeqa_cloud.job_wiring import wire_jobs
 from edgeqa_cloud.migrate import migrate
 from edgeqa_cloud.quarantine import Keep
+from edgeqa_cloud.reading import judge_ahead
 from edgeqa_cloud.settings import CloudSettings
 from edgeqa_cloud.storage import Storage
 from edgeqa_cloud.subscriptions import arrival_of, read_retained, shared_subscriptions
@@ -41,6 +42,8 @@ _TICK_S = 0.25
 _HEALTH_EVERY_S = 5.0
 # What waits here while the database is away and connections break: each one's open messages.
 _CONNECTIONS_WAITING = 4
+# Batches that are judged before the writer asks for them.
+_BATCHES_AHEAD = 2
 # About those of a full batch of 1000 messages.
 _GC_NEW_OBJECTS = 50_000
 
@@ -168,12 +171,18 @@ class Collector:
 
     def _link(self, broker: Broker) -> IntakeLink:
         settings = self._settings
-        most_bytes, put = settings.max_payload_bytes, self.inbox.put
+        inbox, most_bytes = self.inbox, settings.max_payload_bytes
+        ahead = _BATCHES_AHEAD * settings.batch_messages
 
         def take(topic: str, payload: bytes, receipt: Receipt | None) -> None:
-            put(
-                arrival_of(topic, payload, most_bytes=most_bytes, now_ms=unix_ms(), receipt=receipt)
+            arrival = arrival_of(
+                topic, payload, most_bytes=most_bytes, now_ms=unix_ms(), receipt=receipt
             )
+            # Judged here, the next batch is ready when the writer comes back from the disk. Not
+            # more than that: a judged message takes ten times the memory of its bytes.
+            if len(inbox) < ahead:
+                arrival.judgement = judge_ahead(arrival, most_bytes=most_bytes)
+            inbox.put(arrival)
 
         def reply(delivery: Delivery) -> None:
             self._on_reply(delivery)

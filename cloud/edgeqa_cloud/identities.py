@@ -87,9 +87,7 @@ class Identities:
             _NEW_DEVICES.run(connection, rows)
             for some in _chunks(unknown):
                 query = select(devices.c.device, devices.c.id).where(devices.c.device.in_(some))
-                self._new_devices.update(
-                    {name: number for name, number in connection.execute(query)}
-                )
+                self._new_devices.update((row[0], row[1]) for row in connection.execute(query))
         missing = sorted(key for key in boots_seen_ms if key not in self._boots)
         if missing:
             _NEW_BOOTS.run(

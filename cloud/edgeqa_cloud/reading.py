@@ -52,6 +52,8 @@ class Arrival:
         size: bytes of the whole.
         received_ms: by our clock.
         receipt: what to acknowledge; None for one that came another way.
+        judgement: what `read` said of it, where that was asked before its batch; None: not yet,
+            or nothing. A message points back at its arrival, so whoever is done takes it away.
     """
 
     topic: str
@@ -59,6 +61,7 @@ class Arrival:
     size: int
     received_ms: int
     receipt: Receipt | None = None
+    judgement: Message | Refused | None = None
 
 
 @dataclass(slots=True)  # not frozen, as above
@@ -105,6 +108,14 @@ def read(arrival: Arrival, *, most_bytes: int) -> Message | Refused | None:
     except PayloadError as error:
         return refuse(arrival, kind, device, error.code, str(error))
     return Message(arrival, kind, device, body, arrival.payload.decode())
+
+
+def judge_ahead(arrival: Arrival, *, most_bytes: int) -> Message | Refused | None:
+    """As `read`, before anybody needs it: if that fails, it is the writer's to find out why."""
+    try:
+        return read(arrival, most_bytes=most_bytes)
+    except Exception:  # noqa: BLE001  the writer reads it again, and puts what fails into quarantine
+        return None
 
 
 def _parse(arrival: Arrival, body_type: type[Wire], device: str, most_bytes: int) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.metrics_core import Metric as Family
 
-from edgeqa.histogram import Histogram
+from edgeqa.histogram import LOWEST, MAX_BUCKETS, Histogram
 from edgeqa.telemetry_messages import (
     Evaluation,
     Latency,
@@ -58,6 +58,13 @@ class _ModelSeries:
             if code == outcome:
                 self._outcomes[outcome] = cell
         return cell
+
+
+# By the end of a device's bucket, looked up some hundred times for each record.
+_OURS = {
+    ends: min(max(0, -(-ends // specs.LATENCY_STEP)), len(specs.LATENCY_BUCKETS_S))
+    for ends in range(LOWEST, LOWEST + MAX_BUCKETS + 1)
+}
 
 
 class RecordMetrics:
@@ -170,6 +177,6 @@ def bucket_counts(histogram: Histogram) -> dict[int, int]:
     counts: dict[int, int] = {}
     for ends, count in enumerate(histogram.counts, histogram.offset + 1):
         if count:
-            ours = min(max(0, -(-ends // specs.LATENCY_STEP)), len(specs.LATENCY_BUCKETS_S))
+            ours = _OURS[ends]
             counts[ours] = counts.get(ours, 0) + count
     return counts

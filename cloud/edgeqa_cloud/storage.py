@@ -88,7 +88,9 @@ class Storage:
             body = message.body
             if body.boot_id is not None:
                 booted.setdefault((message.device, body.boot_id), at_ms)
-            for held in getattr(body, "boots", None) or ():
+            if message.kind is not Kind.HEARTBEAT:
+                continue
+            for held in body.boots or ():
                 booted.setdefault((message.device, held.boot_id), at_ms)
         for one in refused:
             if one.device is not None and one.boot_id is not None:

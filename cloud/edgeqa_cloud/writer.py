@@ -116,6 +116,8 @@ class Writer:
                     self._log.exception("batch_failed", messages=len(batch))
                 self._wait_out(error)
             else:
+                for one in batch:
+                    one.judgement = None  # a circle, which only the garbage collector would find
                 return
 
     def _store(self, batch: Sequence[Arrival]) -> None:
@@ -137,7 +139,11 @@ class Writer:
 
     def _store_again(self, batch: Sequence[Arrival]) -> Stored:
         most = self._max_payload_bytes
-        items = [item for one in batch if (item := read(one, most_bytes=most)) is not None]
+        items = [
+            item
+            for one in batch
+            if (item := one.judgement or read(one, most_bytes=most)) is not None
+        ]
         for left in reversed(range(_AT_ONCE)):
             try:
                 return self._storage.store(items)

@@ -19,18 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 SCALE = 3
 _PER_DOUBLING = 1 << SCALE
 # From 1 microsecond, in milliseconds, to 2**22 ms, over an hour. Beyond, values count as the bound.
-_LOWEST = -10 * _PER_DOUBLING
+LOWEST = -10 * _PER_DOUBLING
 _HIGHEST = 22 * _PER_DOUBLING - 1
-MAX_BUCKETS = _HIGHEST - _LOWEST + 1
+MAX_BUCKETS = _HIGHEST - LOWEST + 1
 _MAX_COUNT = 2**53
 
 
 def bucket_of(value: float) -> int:
     """The bucket of a value; the lowest for 0 and less."""
     if value <= 0:
-        return _LOWEST
+        return LOWEST
     index = math.ceil(math.log2(value) * _PER_DOUBLING) - 1
-    return max(_LOWEST, min(_HIGHEST, index))
+    return max(LOWEST, min(_HIGHEST, index))
 
 
 def upper_bound(bucket: int) -> float:
@@ -54,7 +54,7 @@ class Histogram(BaseModel):
     scale: int = Field(default=SCALE, ge=SCALE, le=SCALE)
     count: int = Field(ge=0, le=_MAX_COUNT)
     sum: float = Field(ge=0, le=_MAX_COUNT, description="Of all values.")
-    offset: int = Field(ge=_LOWEST, le=_HIGHEST)
+    offset: int = Field(ge=LOWEST, le=_HIGHEST)
     counts: list[int] = Field(max_length=MAX_BUCKETS)
 
     @model_validator(mode="after")
