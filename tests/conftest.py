@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from support.broker import Broker, Certificates, make_certificates
 
 # A shell starts its background jobs with SIGINT ignored, and programs inherit that: without this,
@@ -14,6 +15,14 @@ from support.broker import Broker, Certificates, make_certificates
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 StartBroker = Callable[..., Broker]
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """A command that runs in this process sends its logs to a stream that ends with the test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture
