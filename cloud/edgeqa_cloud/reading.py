@@ -19,6 +19,7 @@ from edgeqa.messages import Status, Wire, parse_payload
 from edgeqa.model_messages import Reported
 from edgeqa.telemetry_messages import MAX_INT, Evaluation, Heartbeat, SwapReport, Telemetry
 from edgeqa.topics import ROOT, Kind, is_name
+from edgeqa_cloud.quick import Decode, decoder
 
 _DEVICES = f"{ROOT}/devices/"
 # Agents write these among the first fields; what else a broken message holds does not matter.
@@ -38,6 +39,11 @@ _BODIES: dict[str, type[Wire]] = {
     Kind.HEARTBEAT: Heartbeat,
     Kind.STATUS: Status,
     Kind.REPORTED: Reported,
+}
+# Nearly all messages are of these.
+_QUICK: dict[str, Decode] = {
+    Kind.TELEMETRY: decoder(Telemetry),
+    Kind.HEARTBEAT: decoder(Heartbeat),
 }
 RECORD_TOPICS = frozenset({Kind.TELEMETRY, Kind.EVALUATION, Kind.SWAP})
 _RETAINED = frozenset({Kind.STATUS, Kind.REPORTED})
@@ -95,14 +101,13 @@ class Refused:
 def read(arrival: Arrival, *, most_bytes: int) -> Message | Refused | None:
     """Judge a message; None for one that says nothing, such as a status that was deleted."""
     device, _, rest = arrival.topic.removeprefix(_DEVICES).partition("/")
-    body_type = _BODIES.get(rest)
-    if body_type is None or not is_name(device) or not arrival.topic.startswith(_DEVICES):
+    if rest not in _BODIES or not is_name(device) or not arrival.topic.startswith(_DEVICES):
         return Refused(arrival, "unknown_topic", "no topic of a device that is collected")
     kind = Kind(rest)
     if not arrival.payload and kind in _RETAINED:
         return None
     try:
-        body = _parse(arrival, body_type, device, most_bytes)
+        body = _parse(arrival, kind, device, most_bytes)
         if kind in _RETAINED:
             _check_widths(body)
     except PayloadError as error:
@@ -118,12 +123,27 @@ def judge_ahead(arrival: Arrival, *, most_bytes: int) -> Message | Refused | Non
         return None
 
 
-def _parse(arrival: Arrival, body_type: type[Wire], device: str, most_bytes: int) -> Any:
+def parse_telemetry(payload: bytes) -> Any:
+    """A `Telemetry`, or an object like one, of a payload that was stored.
+
+    Raises:
+        PayloadError: it is none.
+    """
+    return _parsed(Kind.TELEMETRY, payload, len(payload))
+
+
+def _parsed(kind: Kind, payload: bytes, most_bytes: int) -> Any:
+    quick = _QUICK.get(kind)
+    body = None if quick is None else quick(payload)
+    return parse_payload(_BODIES[kind], payload, most_bytes=most_bytes) if body is None else body
+
+
+def _parse(arrival: Arrival, kind: Kind, device: str, most_bytes: int) -> Any:
     if arrival.size > most_bytes:
         raise PayloadError(
             f"{arrival.size} bytes; at most {most_bytes} are taken", code="payload_too_large"
         )
-    body: Any = parse_payload(body_type, arrival.payload, most_bytes=most_bytes)
+    body = _parsed(kind, arrival.payload, most_bytes)
     if body.device != device:
         raise PayloadError(f"the payload says {body.device!r:.80}", code="device_mismatch")
     return body

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from prometheus_client.metrics_core import Metric as Family
 
@@ -16,7 +17,6 @@ from edgeqa.telemetry_messages import (
     Evaluation,
     Latency,
     Model,
-    Record,
     RecordKind,
     SwapReport,
     Telemetry,
@@ -97,16 +97,16 @@ class RecordMetrics:
         """For a scrape."""
         return self._tally.collect()
 
-    def count(self, records: Iterable[Record]) -> None:
-        """Add records up."""
+    def count(self, records: Iterable[Any]) -> None:
+        """Add records up: evaluations, swap reports, and telemetry or what is like it."""
         with self._lock:
             for record in records:
-                if isinstance(record, Telemetry):
-                    self._count_telemetry(record)
-                elif isinstance(record, Evaluation):
+                if isinstance(record, Evaluation):
                     self._of(record.model).evaluated[record.trigger].value += record.questions
                 elif isinstance(record, SwapReport):
                     self._count_swap(record)
+                else:
+                    self._count_telemetry(record)
 
     def _count_telemetry(self, record: Telemetry) -> None:
         model = self._of(record.model)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, literal_column, select, tuple_
 
-from edgeqa.telemetry_messages import Evaluation, SwapReport, Telemetry
+from edgeqa.topics import Kind
 from edgeqa_cloud import rows
 from edgeqa_cloud.bulk import Row, Upsert
 from edgeqa_cloud.identities import Identities
@@ -101,7 +101,7 @@ class Recording:
         """
         due = {}
         for one in new:
-            if isinstance(one.message.body, SwapReport):
+            if one.message.kind is Kind.SWAP:
                 continue
             start_ms = one.time_ms // HOUR_MS * HOUR_MS
             key = one.boot.device_id, start_ms
@@ -150,13 +150,13 @@ def _derive(connection: Connection, new: Iterable[Placed]) -> None:
     serving: dict[int, Placed] = {}
     scored: dict[int, Placed] = {}
     for one in new:
-        body = one.message.body
-        if isinstance(body, Telemetry):
+        kind = one.message.kind
+        if kind is Kind.TELEMETRY:
             _keep_latest(serving, one)
-        elif isinstance(body, Evaluation):
+        elif kind is Kind.EVALUATION:
             evaluated.append(rows.evaluation_row(one))
             _keep_latest(scored, one)
-        elif isinstance(body, SwapReport):
+        else:
             swapped.append(rows.swap_row(one))
     rows.EVALUATION_ROWS.run(connection, evaluated)
     rows.SWAP_ROWS.run(connection, swapped)

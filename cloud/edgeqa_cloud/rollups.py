@@ -19,9 +19,10 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.exc import DataError
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.telemetry_messages import Evaluation, RecordKind, Telemetry
+from edgeqa.telemetry_messages import Evaluation, RecordKind
 from edgeqa_cloud.bulk import Row, Upsert
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.reading import parse_telemetry
 from edgeqa_cloud.recording import HOUR_MS, ROLLUP_AFTER_MS
 from edgeqa_cloud.summing import NO_MODEL, PARTS, Sum
 from edgeqa_cloud.tables import boots, records, rollups, rollups_due
@@ -110,7 +111,7 @@ class Rollups:
         sums: Sums = defaultdict(Sum)
         for kind, payload in connection.execute(query):
             if kind == RecordKind.TELEMETRY:
-                served = Telemetry.model_validate_json(payload)
+                served = parse_telemetry(payload.encode())
                 digest = NO_MODEL if served.model is None else served.model.digest
                 sums[digest].add_telemetry(served)
             else:

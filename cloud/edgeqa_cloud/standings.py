@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from edgeqa.messages import ModelRef, Status
 from edgeqa.model_messages import Reported
-from edgeqa.telemetry_messages import Heartbeat
 from edgeqa.topics import Kind
 from edgeqa_cloud.bulk import Row, Upsert
 from edgeqa_cloud.identities import Identities
@@ -145,7 +144,7 @@ class Standings:
         after = dict(before)
         for one in messages:
             number, at_ms = self._identities.device(one.device), one.arrival.received_ms
-            if isinstance(one.body, Heartbeat):
+            if one.kind is Kind.HEARTBEAT:
                 boot = self._identities.boot((one.device, one.body.boot_id))
                 after[number] = heard(
                     after[number],

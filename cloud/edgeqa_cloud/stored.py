@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
-from edgeqa.telemetry_messages import Record
 from edgeqa_cloud.identities import Boot
 from edgeqa_cloud.reading import Message, Refused
 
@@ -22,7 +22,7 @@ class Stored:
         dropped: rows that left quarantine for room.
     """
 
-    new: list[Record] = field(default_factory=list)
+    new: list[Any] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     refused: list[Refused] = field(default_factory=list)

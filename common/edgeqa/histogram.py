@@ -59,11 +59,7 @@ class Histogram(BaseModel):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Histogram:
-        counts = self.counts
-        if sum(counts) != self.count or min(counts, default=0) < 0:
-            raise ValueError("the counts are negative or do not add up to `count`")
-        if self.offset + len(counts) - 1 > _HIGHEST:
-            raise ValueError(f"a bucket lies above {_HIGHEST}")
+        check_sums(self)
         return self
 
     @classmethod
@@ -95,6 +91,19 @@ class Histogram(BaseModel):
             if seen >= rank:
                 return float(2.0 ** ((self.offset + index + 0.5) / _PER_DOUBLING))
         return None
+
+
+def check_sums(histogram: Histogram) -> None:
+    """Whether a histogram, valid field by field, contradicts itself.
+
+    Raises:
+        ValueError: it does.
+    """
+    counts = histogram.counts
+    if sum(counts) != histogram.count or min(counts, default=0) < 0:
+        raise ValueError("the counts are negative or do not add up to `count`")
+    if histogram.offset + len(counts) - 1 > _HIGHEST:
+        raise ValueError(f"a bucket lies above {_HIGHEST}")
 
 
 class Recorder:

@@ -81,7 +81,7 @@ def run(
     """Run `edgeqa fleet` in this process: many of them would be slow to start."""
     url = database.engine.url.render_as_string(hide_password=False)
     # Building it takes longer than anything that it does here.
-    monkeypatch.setattr("edgeqa.cli.build_app", lambda: edgeqa)
+    monkeypatch.setattr("edgeqa.cli.build_app", lambda _: edgeqa)
     monkeypatch.setenv("EDGEQA_CLOUD_DATABASE", url)
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -335,7 +335,8 @@ def test_ten_thousand_devices_are_listed(run: Run, fleet: Fleet) -> None:
 
 def command(url: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
     environment = os.environ | {"EDGEQA_CLOUD_DATABASE": url, "PYTHONUNBUFFERED": "1"}
-    environment.pop("COLUMNS", None)
+    for size in ("COLUMNS", "LINES"):  # pytest-xdist sets them
+        environment.pop(size, None)
     return [sys.executable, "-m", "edgeqa.cli", "fleet", *arguments], environment
 
 
