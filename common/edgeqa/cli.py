@@ -13,14 +13,18 @@ from typing import Annotated
 import typer
 
 from edgeqa import ask, evaluate_cli, swap_cli
-from edgeqa.errors import EdgeqaError
+from edgeqa.errors import ConfigError, EdgeqaError
 from edgeqa.show import clean
 
 GROUP = "edgeqa.commands"
 
 
-def build_app() -> typer.Typer:
-    """The root command with the sub-commands of every installed role."""
+def build_app(wanted: str | None = None) -> typer.Typer:
+    """The root command with the sub-commands of every installed role.
+
+    Args:
+        wanted: the sub-command that is called; if it is a role's, no other role is imported.
+    """
     app = typer.Typer(
         help="Question answering on fleets of small devices, over MQTT.",
         no_args_is_help=True,
@@ -33,18 +37,50 @@ def build_app() -> typer.Typer:
     app.add_typer(ask.context_app, name="context")
     swap_cli.register(app)
     evaluate_cli.register(app)
-    for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.name):
-        try:
-            command = entry.load()
-        except ModuleNotFoundError as error:
-            if error.name and error.name.partition(".")[0] == entry.module.partition(".")[0]:
-                continue
-            raise
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=entry.name)
-        else:
-            app.command(entry.name)(command)
+    entries = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.name)
+    for entry in [entry for entry in entries if entry.name == wanted] or entries:
+        _add(app, entry)
     return app
+
+
+def _add(app: typer.Typer, entry: importlib.metadata.EntryPoint) -> None:
+    try:
+        command = entry.load()
+    except ModuleNotFoundError as error:
+        if _top(error.name) != _top(entry.module):  # else the role is not installed at all
+            _add_missing(app, entry, error)
+        return
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=entry.name)
+    else:
+        app.command(entry.name)(command)
+
+
+def _add_missing(
+    app: typer.Typer, entry: importlib.metadata.EntryPoint, error: ModuleNotFoundError
+) -> None:
+    missing = _missing(entry, error)
+
+    @app.command(
+        entry.name,
+        help="Its libraries are not installed.",
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def _say() -> None:
+        raise missing
+
+
+def _missing(entry: importlib.metadata.EntryPoint, error: ModuleNotFoundError) -> ConfigError:
+    extra = _top(entry.module).removeprefix("edgeqa_")
+    return ConfigError(
+        f"`edgeqa {entry.name}` needs {_top(error.name)}, which is not installed: "
+        f"pip install 'edgeqa[{extra}]'",
+        code="extra_missing",
+    )
+
+
+def _top(module: str | None) -> str:
+    return (module or "").partition(".")[0]
 
 
 def _show_version(wanted: bool) -> None:
@@ -65,13 +101,25 @@ def _root(
 
 def main() -> None:
     """Run the command; the one place that turns errors into messages and exit codes."""
+    wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        build_app()()
+        _run(wanted)
     except EdgeqaError as error:
         # Devices and brokers have a say in these words.
         line = clean(f"edgeqa: {error} [{error.code}]")
         print(line, file=sys.stderr)  # noqa: T201  the terminal
         sys.exit(error.exit_code)
+
+
+def _run(wanted: str | None) -> None:
+    try:
+        build_app(wanted)()
+    except ModuleNotFoundError as error:
+        # Roles import what is large when they need it.
+        for entry in importlib.metadata.entry_points(group=GROUP):
+            if entry.name == wanted and not _top(error.name).startswith("edgeqa"):
+                raise _missing(entry, error) from error
+        raise
 
 
 if __name__ == "__main__":

@@ -74,6 +74,8 @@ CODES: tuple[Code, ...] = (
          "See its `--help`."),
     Code("invalid_config", _S, "A setting is missing, unknown or out of bounds.",
          "The message names the setting and where its value came from."),
+    Code("extra_missing", _S, "The command's libraries are not installed here.",
+         "Run the `pip install` of the message."),
     Code("invalid_data", _S, "A data set cannot be read, is empty or contradicts itself.",
          "The message names the file."),
     Code("verification_failed", _S, "Bytes are not what their manifest says.",
