@@ -6,7 +6,7 @@
 #   make test-slow     the slow ones
 #   make check         lint and types
 #   make format        format the code
-#   make docs          regenerate docs/asyncapi.yaml and docs/errors.md
+#   make docs          regenerate the pages of docs/ that are made from code
 #   make bench         the benchmarks of docs/benchmarks.md
 #   make soak          model swaps under load, and the memory after hundreds of them
 #   make lock          resolve constraints.txt anew
@@ -46,6 +46,7 @@ docs: dev
 	$(BIN)/python -m edgeqa.asyncapi > docs/asyncapi.yaml
 	$(BIN)/python -m edgeqa.codes > docs/errors.md
 	$(BIN)/python -m edgeqa_agent.settings_doc > docs/agent-settings.md
+	$(BIN)/python -m edgeqa_cloud.settings_doc > docs/cloud-settings.md
 
 bench: dev mosquitto
 	$(BIN)/python benchmarks/serving.py $(ARGS)
