@@ -156,7 +156,10 @@ def run(plan: Plan) -> Outcome:
             _settle(plan, writers, outcome)
         outcome.received_twice = duplicates.total
     finally:
-        for part in reversed(parts[1:]):
+        for part in writers:
+            if part.alive:
+                part.kill()  # a stop would write one more record, behind the check
+        for part in collectors:
             part.end()
         for part in reversed(parts):
             part.stop()
