@@ -7,17 +7,16 @@ with a deadline, say `offline`, disconnect, end the model process.
 from __future__ import annotations
 
 import secrets
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from types import FrameType
+from contextlib import closing
 
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.broker import resolve_broker
-from edgeqa_agent.health import Health, notify_systemd, write_health
+from edgeqa.health import write_health
+from edgeqa.signals import stop_signals
+from edgeqa_agent.health import Health, notify_systemd
 from edgeqa_agent.settings import AgentSettings
 from edgeqa_agent.store import Store
 from edgeqa_agent.supervisor import ModelGivenUpError
@@ -53,7 +52,7 @@ class Agent:
             BrokerError: no connection to the broker in time.
             ModelGivenUpError: the model served and then died too often.
         """
-        with _signals(self.request_stop):
+        with stop_signals(self.request_stop):
             broker = resolve_broker(
                 self._settings
             )  # a wrong setting ends us before the model loads
@@ -143,20 +142,3 @@ class Agent:
             write_health(self._settings.health_file, health)
         except OSError as error:
             self._log.error("health_file_failed", reason=str(error))
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT ask to stop inside the block; afterwards they do what they did."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop()
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, handle) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

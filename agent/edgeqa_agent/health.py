@@ -6,46 +6,23 @@ runs. A broker that is away is reported but is no ill health: a restart would no
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from edgeqa.errors import EdgeqaError
-from edgeqa.files import write_atomic
-
-# The file is written every few seconds; after this long without, the agent hangs.
-STALE_AFTER_S = 30.0
+from edgeqa.health import State, UnhealthyError, fresh_state
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class Health(State):
     """State of an agent at a time (`time.time()`)."""
 
-    time: float
-    state: str
     model_ready: bool
     network_alive: bool
     connected: bool
     queue_depth: int
     answered: int
-
-
-class UnhealthyError(EdgeqaError):
-    """The agent is not able to answer."""
-
-    code = "unhealthy"
-
-
-def write_health(path: Path, health: Health) -> None:
-    """Replace the health file.
-
-    Raises:
-        OSError: the folder is not there or not writable.
-    """
-    write_atomic(path, json.dumps(asdict(health)).encode())
 
 
 def read_health(path: Path, *, require_broker: bool, now: float | None = None) -> Health:
@@ -54,15 +31,7 @@ def read_health(path: Path, *, require_broker: bool, now: float | None = None) -
     Raises:
         UnhealthyError: no file, a stale one, or a state in which no question can be answered.
     """
-    try:
-        health = Health(**json.loads(path.read_bytes()))
-    except FileNotFoundError as error:
-        raise UnhealthyError(f"{path}: not there; does the agent run with this file?") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise UnhealthyError(f"{path}: cannot be read: {error}") from error
-    age_s = (time.time() if now is None else now) - health.time
-    if age_s > STALE_AFTER_S:
-        raise UnhealthyError(f"not written for {age_s:.0f} s: the agent hangs or has ended")
+    health = fresh_state(Health, path, role="agent", now=now)
     if not (health.model_ready and health.network_alive):
         raise UnhealthyError(
             f"state {health.state}: model ready: {health.model_ready}, "

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeqa.errors import BrokerError, EdgeqaError
+from edgeqa.errors import EdgeqaError
+from edgeqa.processes import free_port, listens, mosquitto_program
 
 _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 30.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_SBIN = "/usr/sbin"
 _FOREIGN = ("EDGEQA_AGENT_", "EDGEQA_CLOUD_", "EDGEQA_SIMULATE_")
 
 
@@ -132,7 +130,7 @@ class Part:
 
     def _is_ready(self, before: int) -> bool:
         if self.port is not None:
-            return _listens(self.port)
+            return listens(self.port)
         if self.ready is None:
             return True
         with self.log.open("rb") as log:
@@ -151,10 +149,8 @@ def mosquitto(folder: Path, *, port: int = 0, persistence: bool = False) -> Part
     Raises:
         BrokerError: it is not installed.
     """
-    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
-    if program is None:
-        raise BrokerError("mosquitto is not installed: apt-get install mosquitto mosquitto-clients")
-    port = port or _free_port()
+    program = mosquitto_program()
+    port = port or free_port()
     lines = [
         f"listener {port} 127.0.0.1",
         "allow_anonymous true",
@@ -181,17 +177,3 @@ def raise_descriptors() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False

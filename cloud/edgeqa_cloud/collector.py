@@ -8,24 +8,24 @@ while, so what comes meanwhile waits for the next start or goes to another colle
 from __future__ import annotations
 
 import gc
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.acks import Receipt
 from edgeqa.broker import Broker, resolve_broker
 from edgeqa.commands import unix_ms
+from edgeqa.health import write_health
 from edgeqa.mqtt import Limits
 from edgeqa.packets import Delivery, Subscription
+from edgeqa.signals import stop_signals
 from edgeqa.topics import client_answers
 from edgeqa_cloud.database import Database
-from edgeqa_cloud.health import Health, write_health
+from edgeqa_cloud.health import Health
 from edgeqa_cloud.inbox import Inbox
 from edgeqa_cloud.intake_link import IntakeLink
 from edgeqa_cloud.job_wiring import wire_jobs
@@ -112,7 +112,7 @@ class Collector:
             DatabaseError: the database cannot be reached or written at the start.
             BrokerError: no connection to the broker in time.
         """
-        with signals(self.request_stop), ExitStack() as stack:
+        with stop_signals(self.request_stop), ExitStack() as stack:
             broker = resolve_broker(self._settings)
             database = stack.enter_context(Database.of(self._settings))
             migrated = migrate(database)
@@ -256,20 +256,3 @@ def _spare_the_garbage_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(_GC_NEW_OBJECTS, 20, 50)
-
-
-@contextmanager
-def signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT ask to stop inside the block; afterwards they do what they did."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop()
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, handle) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

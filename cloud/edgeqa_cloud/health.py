@@ -6,44 +6,21 @@ away is shown, and is no ill health: the collector waits for it.
 
 from __future__ import annotations
 
-import json
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from edgeqa.errors import EdgeqaError
-from edgeqa.files import write_atomic
-
-# The file is written every few seconds; after this long without, the collector hangs.
-STALE_AFTER_S = 30.0
+from edgeqa.health import State, UnhealthyError, fresh_state
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class Health(State):
     """State of a collector at a time (`time.time()`)."""
 
-    time: float
-    state: str
     threads_alive: bool
     broker_connected: bool
     database_ok: bool
     waiting: int
     stored: int
-
-
-class UnhealthyError(EdgeqaError):
-    """The collector does not work."""
-
-    code = "unhealthy"
-
-
-def write_health(path: Path, health: Health) -> None:
-    """Replace the health file.
-
-    Raises:
-        OSError: the folder is not there or not writable.
-    """
-    write_atomic(path, json.dumps(asdict(health)).encode())
 
 
 def read_health(path: Path, *, require_database: bool, now: float | None = None) -> Health:
@@ -52,17 +29,7 @@ def read_health(path: Path, *, require_database: bool, now: float | None = None)
     Raises:
         UnhealthyError: no file, a stale one, or a state in which nothing is collected.
     """
-    try:
-        health = Health(**json.loads(path.read_bytes()))
-    except FileNotFoundError as error:
-        raise UnhealthyError(
-            f"{path}: not there; does the collector run with this file?"
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise UnhealthyError(f"{path}: cannot be read: {error}") from error
-    age_s = (time.time() if now is None else now) - health.time
-    if age_s > STALE_AFTER_S:
-        raise UnhealthyError(f"not written for {age_s:.0f} s: the collector hangs or has ended")
+    health = fresh_state(Health, path, role="collector", now=now)
     if not health.threads_alive:
         raise UnhealthyError(f"state {health.state}: a thread has ended; see the log")
     if require_database and not health.database_ok:

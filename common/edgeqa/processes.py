@@ -31,9 +31,7 @@ def broker_process(folder: Path, port: int) -> Iterator[str]:
     Raises:
         BrokerError: it is not installed, or does not start.
     """
-    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
-    if program is None:
-        raise BrokerError("mosquitto is not installed: apt-get install mosquitto mosquitto-clients")
+    program = mosquitto_program()
     port = port or free_port()
     config = folder / "mosquitto.conf"
     config.write_text(
@@ -42,7 +40,7 @@ def broker_process(folder: Path, port: int) -> Iterator[str]:
     )
     with own_process([program, "-c", str(config)], folder / "mosquitto.log", {}):
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not _listens(port):
+        while not listens(port):
             if time.monotonic() > deadline:
                 raise BrokerError(f"mosquitto does not listen on port {port}; is it taken?")
             time.sleep(0.02)
@@ -110,6 +108,18 @@ def own_process(
             process.wait()
 
 
+def mosquitto_program() -> str:
+    """Where Mosquitto is.
+
+    Raises:
+        BrokerError: it is not installed.
+    """
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    if program is None:
+        raise BrokerError("mosquitto is not installed: apt-get install mosquitto mosquitto-clients")
+    return program
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
@@ -117,7 +127,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody does."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
             return True

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeqa.broker import Broker as BrokerAddress
 from edgeqa.broker import BrokerSettings, resolve_broker
+from edgeqa.processes import free_port, listens
 
 _START_TIMEOUT_S = 10.0
 _MOSQUITTO = "/usr/sbin/mosquitto"
@@ -110,7 +109,7 @@ class Broker:
     def start(self) -> Broker:
         """Start and wait until it listens."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join(self._config()) + "\n", encoding="utf-8")
         with (self.folder / "mosquitto.log").open("ab") as log:
@@ -118,7 +117,7 @@ class Broker:
                 [_MOSQUITTO, "-v", "-c", str(config)], stdout=log, stderr=log
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not _listens(self.port):
+        while not listens(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"mosquitto does not start:\n{self.log}")
             time.sleep(0.01)
@@ -177,15 +176,3 @@ class Broker:
 
 def _is_root() -> bool:
     return os.geteuid() == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from support.broker import _free_port
+from edgeqa.processes import free_port
 
 CONFIG = Path(__file__).parents[2] / "docker" / "prometheus" / "prometheus.yml"
 _START_TIMEOUT_S = 30.0
@@ -32,7 +32,7 @@ class Prometheus:
 
     folder: Path
     targets: Mapping[str, Sequence[str]]
-    port: int = field(default_factory=_free_port)
+    port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> Prometheus:

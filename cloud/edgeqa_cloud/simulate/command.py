@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import structlog
@@ -18,6 +15,7 @@ from rich.console import Console
 
 from edgeqa.flags import settings_options
 from edgeqa.logs import configure_logs
+from edgeqa.signals import stop_signals
 from edgeqa_cloud.simulate.counters import Counters
 from edgeqa_cloud.simulate.fleet import Fleet
 from edgeqa_cloud.simulate.ledger import Ledger
@@ -54,7 +52,7 @@ def simulate(
         stack.enter_context(room)
         fleet = Fleet(settings=settings, loop=loop, mail_room=room, counters=counters)
         view = stack.enter_context(_view(settings, as_json=as_json))
-        stack.enter_context(_signals(loop.stop))
+        stack.enter_context(stop_signals(loop.stop))
         _show_now_and_then(loop, fleet, view)
         try:
             fleet.start()
@@ -80,18 +78,3 @@ def _show_now_and_then(loop: EventLoop, fleet: Fleet, view: View) -> None:
         loop.call_later(view.every_s, show)
 
     loop.call_later(view.every_s, show)
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT ask to stop inside the block; afterwards they do what they did."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,69 @@
+"""The health file with which a long-running role tells a supervisor that it lives.
+
+What is healthy is each role's own to judge; a file that is not there, or is not written any more,
+is ill health for all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from edgeqa.errors import EdgeqaError
+from edgeqa.files import write_atomic
+
+# The file is written every few seconds; after this long without, its writer hangs.
+STALE_AFTER_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Of a role at a time (`time.time()`); a role adds its own fields."""
+
+    time: float
+    state: str
+
+
+StateT = TypeVar("StateT", bound=State)
+
+
+class UnhealthyError(EdgeqaError):
+    """A role cannot do its work."""
+
+    code = "unhealthy"
+
+
+def write_health(path: Path, state: State) -> None:
+    """Replace the health file.
+
+    Raises:
+        OSError: the folder is not there or not writable.
+    """
+    write_atomic(path, json.dumps(asdict(state)).encode())
+
+
+def fresh_state(kind: type[StateT], path: Path, *, role: str, now: float | None = None) -> StateT:
+    """What a health file says, if it is written still.
+
+    Args:
+        kind: of state.
+        path: the file.
+        role: who writes it, for messages.
+        now: instead of `time.time()`.
+
+    Raises:
+        UnhealthyError: no file, or a stale one.
+    """
+    try:
+        state = kind(**json.loads(path.read_bytes()))
+    except FileNotFoundError as error:
+        raise UnhealthyError(f"{path}: not there; does the {role} run with this file?") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise UnhealthyError(f"{path}: cannot be read: {error}") from error
+    age_s = (time.time() if now is None else now) - state.time
+    if age_s > STALE_AFTER_S:
+        raise UnhealthyError(f"not written for {age_s:.0f} s: the {role} hangs or has ended")
+    return state
