@@ -21,16 +21,16 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test test-slow check format docs bench soak lock clean fleet dev \
-  mosquitto postgresql prometheus
+  mosquitto postgresql prometheus chromium
 
 demo: fleet mosquitto
 	$(BIN)/edgeqa demo $(if $(ONCE),--once)
 
 # A worker for each core; the tests of a file share what they made, so they stay together.
-test: dev mosquitto postgresql prometheus
+test: dev mosquitto postgresql prometheus chromium
 	$(BIN)/pytest -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
 
-test-slow: dev mosquitto postgresql prometheus
+test-slow: dev mosquitto postgresql prometheus chromium
 	$(BIN)/pytest -m slow --timeout 3600 $(ARGS)
 
 check: dev
@@ -102,3 +102,10 @@ prometheus:
 	  { echo "installing prometheus"; $(SUDO) apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) env RUNLEVEL=1 apt-get install -y -qq \
 	      --no-install-recommends prometheus >/dev/null; }
+
+# For the tests of the web page, which are driven by Playwright's Python package.
+chromium:
+	@command -v chromium >/dev/null || \
+	  { echo "installing chromium"; $(SUDO) apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq \
+	      --no-install-recommends chromium >/dev/null; }

@@ -12,6 +12,7 @@ import typer
 from edgeqa.flags import settings_options
 from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
+from edgeqa_cloud.console_settings import ConsoleSettings
 from edgeqa_cloud.metrics_settings import MetricsSettings
 from edgeqa_cloud.quarantine_cli import app as quarantine_app
 from edgeqa_cloud.settings import CloudSettings
@@ -19,6 +20,8 @@ from edgeqa_cloud.simulate.command import simulate
 
 _DATABASE = {"database", "database_password_file", "database_timeout_s", "sqlite_synchronous"}
 _OTHERS = set(CloudSettings.model_fields) - _DATABASE
+# What `run` does beside collecting.
+_SERVED = {*MetricsSettings.model_fields, *ConsoleSettings.model_fields}
 
 app = typer.Typer(
     help="The cloud side: collects the telemetry of all devices.",
@@ -35,7 +38,7 @@ CheckConfig = Annotated[
 
 
 @app.command()
-@settings_options(CloudSettings, without=set(MetricsSettings.model_fields))
+@settings_options(CloudSettings, without=_SERVED)
 def collect(settings: CloudSettings, check_config: CheckConfig = False) -> None:
     """Collect into the database until SIGTERM or Ctrl-C; nothing else.
 

@@ -6,7 +6,6 @@ this order of precedence.
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 from typing import Literal
@@ -17,13 +16,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from edgeqa.broker import BrokerSettings
 from edgeqa.logs import Format, Level
 from edgeqa.topics import is_name
+from edgeqa_cloud.console_settings import ConsoleSettings, state_folder
 from edgeqa_cloud.metrics_settings import MetricsSettings
 
 
 def default_database() -> str:
     """An SQLite file in the state folder of who runs this."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return f"sqlite:///{Path(home) / 'edgeqa' / 'cloud.db'}"
+    return f"sqlite:///{state_folder() / 'cloud.db'}"
 
 
 def default_name() -> str:
@@ -57,7 +56,7 @@ class DatabaseSettings(BaseSettings):
     )
 
 
-class CloudSettings(BrokerSettings, MetricsSettings, DatabaseSettings):
+class CloudSettings(BrokerSettings, MetricsSettings, ConsoleSettings, DatabaseSettings):
     """Settings of `edgeqa cloud run` and `edgeqa cloud collect`."""
 
     model_config = SettingsConfigDict(env_prefix="EDGEQA_CLOUD_", frozen=True, extra="forbid")

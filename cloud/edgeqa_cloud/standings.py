@@ -46,7 +46,7 @@ _STANDINGS = Upsert(
     changes=lambda new: {name: new[name] for name in ("last_seen_ms", *_STANDING)},
 )
 _BIRTHS = _changing((*_BIRTH, *_MODEL))
-_REPORTS = _changing((*_MODEL, "reported"))
+_REPORTS = _changing((*_MODEL, "reported", "reported_ms"))
 
 
 def _least(new: ColumnElement[Any], old: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -105,15 +105,15 @@ class Standings:
         self._boots(connection, [one for one in mine if one.kind is Kind.HEARTBEAT])
         self._stand(connection, [one for one in mine if one.kind in _KINDS])
         births = {one.device: one for one in mine if one.kind is Kind.STATUS and _is_birth(one)}
-        _BIRTHS.run(connection, self._rows(births, _birth))
+        _BIRTHS.run(connection, self._rows(births, lambda one: _birth(one.body)))
         reports = {one.device: one for one in mine if one.kind is Kind.REPORTED}
         _REPORTS.run(connection, self._rows(reports, _report))
 
     def _rows(
-        self, latest: dict[str, Message], values: Callable[[Any], tuple[Any, ...]]
+        self, latest: dict[str, Message], values: Callable[[Message], tuple[Any, ...]]
     ) -> list[Row]:
         rows = [
-            (self._identities.device(one.device), one.device, at_ms, at_ms, *values(one.body))
+            (self._identities.device(one.device), one.device, at_ms, at_ms, *values(one))
             for one in latest.values()
             for at_ms in (one.arrival.received_ms,)
         ]
@@ -212,8 +212,9 @@ def _birth(status: Status) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _report(reported: Reported) -> tuple[Any, ...]:
-    return (*_model(reported.active), as_json(reported))
+def _report(one: Message) -> tuple[Any, ...]:
+    reported: Reported = one.body
+    return (*_model(reported.active), as_json(reported), one.arrival.received_ms)
 
 
 def _model(model: ModelRef | None) -> tuple[str | None, str | None, str | None]:

@@ -4,6 +4,8 @@ Times end in `_ms`, milliseconds since 1970 by the cloud's clock, unless they ar
 `device_time_ms`. A `boot` is one start of one agent; a record is one row of a device's outbox,
 known by its boot and `seq`, so that one which comes twice is stored once.
 
+Those of rollouts are in `rollout.tables`, those of accounts in `access.tables`; `schema` knows all.
+
 One schema for SQLite and PostgreSQL; `migrations/` brings every earlier one up to it.
 """
 
@@ -23,7 +25,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.types import JSON
+from sqlalchemy.types import JSON, TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -34,13 +36,16 @@ metadata = MetaData(
     }
 )
 
-# SQLite gives numbers to new rows by itself only where the key is exactly INTEGER.
-_Key = BigInteger().with_variant(Integer, "sqlite")
+
+def key_type() -> TypeEngine[int]:
+    """Of a key that counts by itself: SQLite's does so only where it is exactly INTEGER."""
+    return BigInteger().with_variant(Integer, "sqlite")
+
 
 devices = Table(
     "devices",
     metadata,
-    Column("id", _Key, primary_key=True),
+    Column("id", key_type(), primary_key=True),
     Column("device", String(64), nullable=False, unique=True),
     Column("first_seen_ms", BigInteger, nullable=False),
     # Not indexed: it changes with every message, and a list of the fleet reads all devices anyway.
@@ -61,8 +66,9 @@ devices = Table(
     Column("model_name", String(64)),
     Column("model_version", String(64)),
     Column("model_digest", String(80)),
-    # The last `model/reported`, whole.
+    # The last `model/reported`, whole, and when it came.
     Column("reported", JSON),
+    Column("reported_ms", BigInteger, index=True),
     # The last figures, here so that a list of the fleet joins nothing.
     Column("evaluated_ms", BigInteger),
     Column("evaluation_questions", BigInteger),
@@ -80,7 +86,7 @@ devices = Table(
 boots = Table(
     "boots",
     metadata,
-    Column("id", _Key, primary_key=True),
+    Column("id", key_type(), primary_key=True),
     Column("device_id", ForeignKey("devices.id"), nullable=False),
     Column("boot_id", String(64), nullable=False),
     Column("first_seen_ms", BigInteger, nullable=False),
@@ -178,7 +184,7 @@ gaps = Table(
 quarantine = Table(
     "quarantine",
     metadata,
-    Column("id", _Key, primary_key=True),
+    Column("id", key_type(), primary_key=True),
     Column("received_ms", BigInteger, nullable=False, index=True),
     Column("topic", Text, nullable=False),
     Column("device", String(64)),  # of the topic

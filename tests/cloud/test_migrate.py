@@ -21,8 +21,9 @@ from edgeqa.postgres_process import PostgresServer
 from edgeqa_cloud import migrate as migrations
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.migrate import check_migrated, migrate
+from edgeqa_cloud.schema import metadata
 from edgeqa_cloud.settings import DatabaseSettings
-from edgeqa_cloud.tables import metadata, records
+from edgeqa_cloud.tables import records
 
 SNAPSHOTS = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
 FOLDER = Path(migrations.__file__).parent / "migrations"
@@ -66,11 +67,13 @@ def test_every_past_schema_upgrades_with_its_rows(
     snapshot: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     with opened(load(snapshot, tmp_path, request)) as database:
+        was_there = set(inspect(database.engine).get_table_names())
         before = migrate(database).before
         assert before == snapshot.name.partition(".")[0]
         with database.reading() as connection:
             assert differences(connection) == []
-            for table in metadata.sorted_tables:
+            since_then = {one for one in metadata.sorted_tables if one.name not in was_there}
+            for table in set(metadata.sorted_tables) - since_then:
                 rows = connection.execute(select(func.count()).select_from(table)).scalar_one()
                 assert rows > 0, table.name
         stored = Store(database).store(
@@ -112,7 +115,7 @@ def test_two_that_begin_at_once_do_not_collide(
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(map(str, outcomes)) == ["0001"] * 3 + ["None"]
+    assert sorted(map(str, outcomes)) == ["0002"] * 3 + ["None"]
     with opened(url) as database:
         assert set(inspect(database.engine).get_table_names()) >= set(metadata.tables)
 

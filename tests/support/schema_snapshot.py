@@ -14,14 +14,49 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import Table, insert
 
 from edgeqa.postgres_process import PostgresServer, programs
+from edgeqa_cloud.access.tables import accounts, idempotency, sessions
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.migrate import migrate
-from edgeqa_cloud.tables import gaps, leases, metadata, rollups
+from edgeqa_cloud.rollout.tables import (
+    audit,
+    catalogue,
+    device_tags,
+    packages,
+    rollout_claims,
+    rollout_members,
+    rollout_orders,
+    rollouts,
+    wishes,
+)
+from edgeqa_cloud.schema import metadata
+from edgeqa_cloud.tables import gaps, leases, rollups
 from support.cloud import Store, arrival, evaluation, heartbeat, swap, telemetry
 from support.fleet_databases import Databases, postgres_server
+
+_BY = {"rollout_id": 1, "device_id": 1}
+_NAMED = {"name": "minilm", "version": "1.0.0", "digest": "sha256:" + "0" * 64}
+_ROLLOUT_ROWS: tuple[tuple[Table, dict[str, object]], ...] = (
+    (rollouts, {"rollout": "r-1", "created_ms": 1, "created_by": "user:anna", "spec": {},
+                "state": "completed", "updated_ms": 1,
+                **{f"model_{name}": value for name, value in _NAMED.items()}}),
+    (rollout_members, {**_BY, "stage": 0, "position": 0, "state": "changed"}),
+    (rollout_orders, {"rollout_id": 1, "action": "pause", "actor": "user:anna", "note": "",
+                      "ordered_ms": 1, "state": "obeyed"}),
+    (wishes, {**_BY, "device": "pi-1", "payload": "{}", "made_ms": 1}),
+    (rollout_claims, _BY),
+    (device_tags, {"device_id": 1, "tag": "hall"}),
+    (packages, {**_NAMED, "bytes": 1, "manifest": {}, "first_seen_ms": 1, "last_seen_ms": 1}),
+    (catalogue, {"id": 1, "repository": "file:///r", "tried_ms": 1}),
+    (audit, {"time_ms": 1, "actor": "engine", "action": "completed", "message": "",
+             "evidence": {}}),
+    (accounts, {"kind": "user", "name": "anna", "role": "admin", "secret": "x", "created_ms": 1,
+                "created_by": "shell"}),
+    (sessions, {"secret": "x", "account_id": 1, "created_ms": 1, "expires_ms": 2}),
+    (idempotency, {"account": "user:anna", "key": "k", "request": "x", "made_ms": 1}),
+)  # fmt: skip
 
 FOLDER = Path(__file__).parents[1] / "cloud" / "schemas"
 
@@ -45,6 +80,8 @@ def fill(database: Database) -> None:
                 evaluation_questions=0,
             )
         )  # fmt: skip
+        for table, row in _ROLLOUT_ROWS:
+            connection.execute(insert(table).values(**row))
 
 
 def _sqlite(path: Path) -> str:

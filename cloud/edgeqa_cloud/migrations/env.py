@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from edgeqa_cloud.tables import metadata
+from edgeqa_cloud.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
