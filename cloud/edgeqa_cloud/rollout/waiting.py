@@ -1,0 +1,88 @@
+"""What a rollout waits for, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgeqa_cloud import words
+from edgeqa_cloud.rollout.spec import RolloutSpec
+from edgeqa_cloud.rollout.states import GateStatus, MemberState, RolloutState
+from edgeqa_cloud.rollout.views import GateView
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What says it; fields as of `rollouts`, members counted by stage and state.
+
+    Attributes:
+        away: members that something is awaited of and that are not online, by state.
+    """
+
+    state: RolloutState
+    spec: RolloutSpec
+    stage: int
+    stage_begun_ms: int | None
+    soak_ends_ms: int | None
+    promoted: bool
+    undo_begun_ms: int | None
+    gates: Sequence[GateView]
+    counts: Mapping[tuple[int, MemberState], int]
+    away: Mapping[MemberState, int]
+    now_ms: int
+
+
+def waiting_for(seen: Waiting) -> str | None:
+    """A phrase, such as `the soak, 4 min more`; None where it waits for nothing."""
+    if seen.state.final:
+        return None
+    if seen.state is RolloutState.PAUSED:
+        return "a person's order: resume, promote, abort or undo"
+    if seen.state is RolloutState.UNDOING:
+        return _on_the_way(seen, MemberState.REVERTING, "going back", "come back")
+    if seen.state is RolloutState.ABORTING:
+        return _on_the_way(seen, MemberState.REVERTING, "going back", "come back")
+    return _of_a_stage(seen)
+
+
+def _of_a_stage(seen: Waiting) -> str | None:
+    if seen.soak_ends_ms is not None:
+        left_s = (seen.soak_ends_ms - seen.now_ms) / 1000
+        if left_s > 0 and not seen.promoted:
+            return f"the soak, {words.span(left_s)} more"
+        return _evidence(seen) or _on_the_way(seen, MemberState.WISHED, "changing", "follow")
+    waiting = seen.counts.get((seen.stage, MemberState.WAITING), 0)
+    under_way = _on_the_way(seen, MemberState.WISHED, "changing", "follow")
+    if not waiting:
+        return under_way
+    return under_way or f"the turn of {_devices(waiting)}"
+
+
+def _evidence(seen: Waiting) -> str | None:
+    undecided = [
+        gate.gate
+        for gate in seen.gates
+        if gate.status is GateStatus.UNDECIDED
+        or (gate.status is GateStatus.NO_DATA and gate.required)
+    ]
+    if not undecided or seen.promoted:
+        return None
+    latest_ms = (seen.soak_ends_ms or seen.now_ms) + round(seen.spec.evidence_s * 1000)
+    left = words.span((latest_ms - seen.now_ms) / 1000)
+    return f"evidence for {', '.join(undecided)}, {left} at most"
+
+
+def _on_the_way(seen: Waiting, state: MemberState, doing: str, offline: str) -> str | None:
+    """Devices under way, of all stages: those that are there, and those that are not."""
+    total = sum(count for (_, one), count in seen.counts.items() if one is state)
+    away = min(total, seen.away.get(state, 0))
+    parts = []
+    if total > away:
+        parts.append(f"{_devices(total - away)} {doing}")
+    if away:
+        parts.append(f"{_devices(away)} not online to {offline}")
+    return ", ".join(parts) or None
+
+
+def _devices(count: int) -> str:
+    return f"{count:,} device{'s' * (count != 1)}"
