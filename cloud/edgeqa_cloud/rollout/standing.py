@@ -47,8 +47,7 @@ def rollout_view(row: Row[Any], standing: Standing) -> RolloutView:
     soak_ends_ms = None
     if row.soak_begun_ms is not None:
         soak_ends_ms = row.soak_begun_ms + round(spec.stages[row.stage].soak_s * 1000)
-    # Those of an earlier stage say nothing of this one's devices.
-    gates = _gates(row.gates) if row.gates_stage == row.stage else []
+    gates = current_gates(row)
     waiting = Waiting(
         state=RolloutState(row.state),
         spec=spec,
@@ -88,6 +87,13 @@ def stage_label(stage: Stage) -> str:
     if stage.count is not None:
         return f"{stage.count:,} device{'s' * (stage.count != 1)}"
     return "named devices"
+
+
+def current_gates(row: Row[Any]) -> list[GateView]:
+    """The gates as last judged, from a row of `rollouts`."""
+    # Those of an earlier stage say nothing of this one's devices.
+    stored = (row.gates or ()) if row.gates_stage == row.stage else ()
+    return [GateView.model_validate(one) for one in stored]
 
 
 def order_view(row: Row[Any]) -> OrderView:
@@ -152,7 +158,3 @@ def _stage_state(number: int, row: Row[Any]) -> StageState:
     if row.soak_begun_ms is not None:
         return "soaking"
     return "waiting" if row.stage_begun_ms is None else "changing"
-
-
-def _gates(stored: Sequence[Mapping[str, Any]] | None) -> list[GateView]:
-    return [GateView.model_validate(one) for one in stored or ()]
