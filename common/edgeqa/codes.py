@@ -9,6 +9,7 @@ import sys
 
 from edgeqa.error_code import Code, Where
 from edgeqa.errors import ExitCode
+from edgeqa.rollout_codes import ROLLOUT_CODES
 from edgeqa.swap_codes import SWAP_CODES
 from edgeqa.telemetry_codes import TELEMETRY_CODES
 
@@ -180,6 +181,7 @@ CODES: tuple[Code, ...] = (
     Code("internal_error", _S, "A bug.", "Report it with the log."),
     *SWAP_CODES,
     *TELEMETRY_CODES,
+    *ROLLOUT_CODES,
 )  # fmt: skip
 
 

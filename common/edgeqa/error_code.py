@@ -13,6 +13,7 @@ class Where(StrEnum):
     CLIENT = "from the Python client and `edgeqa ask`"
     COMMAND = "from a command or at an agent's start"
     SWAP = "in a device's report of a model, or its reply to a command"
+    API = "from the cloud's API, its page and `edgeqa rollout`"
     QUARANTINE = "from the cloud, of a message that it did not store"
 
 

@@ -1,0 +1,20 @@
+"""Error codes of rollouts, targets, packages and the API; part of the table in `codes`."""
+
+from __future__ import annotations
+
+from edgeqa.error_code import Code, Where
+
+_A = Where.API
+
+ROLLOUT_CODES: tuple[Code, ...] = (
+    Code("unknown_rollout", _A, "There is no such rollout.",
+         "Check the id: `edgeqa rollout list` shows all."),
+    Code("changed_meanwhile", _A, "The rollout changed since it was looked at.",
+         "Look at it again, then order again."),
+    Code("order_refused", _A, "The order makes no sense in the state that the rollout is in.",
+         "The message says what would."),
+    Code("too_many_orders", _A, "A hundred orders of a rollout wait for an engine.",
+         "Start one: `edgeqa cloud run`; see its log if one runs.", retry=True),
+    Code("too_many_alike", _A, "A thousand rollouts of exactly the same were made today.",
+         "Say another note."),
+)  # fmt: skip
