@@ -1,0 +1,1 @@
+"""What the signed repository offers, and who runs it."""
