@@ -41,6 +41,7 @@ class DeviceView(View):
     boot_id: str | None
     skew_ms: int | None = Field(description="The device's clock minus ours.")
     groups: list[str]
+    tags: list[str] = Field(default_factory=list, description="That operators gave it.")
     board: str | None
     machine: str | None
     agent_version: str | None

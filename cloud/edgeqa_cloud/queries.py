@@ -15,6 +15,8 @@ from edgeqa_cloud.fleet_views import DevicePage, DeviceView, ModelView
 from edgeqa_cloud.presence import Presence
 from edgeqa_cloud.presence_column import presence_column
 from edgeqa_cloud.tables import devices
+from edgeqa_cloud.targets.columns import has_tag, in_group, tag_list
+from edgeqa_cloud.targets.query import condition
 
 
 def list_devices(
@@ -39,7 +41,7 @@ def list_devices(
         offset: that come before it.
     """
     presence = presence_column(now_ms)
-    wanted = _condition(which, presence)
+    wanted = _condition(which, presence, now_ms)
     counts = {
         Presence(row.judged): row.devices
         for row in connection.execute(
@@ -51,7 +53,7 @@ def list_devices(
     }
     key = _sort_key(sort, presence)
     rows = connection.execute(
-        select(devices, presence.label("judged"))
+        select(devices, presence.label("judged"), tag_list().label("tag_list"))
         .where(wanted)
         .order_by((key.desc() if descending else key.asc()).nulls_last(), devices.c.device)
         .limit(limit)
@@ -70,19 +72,22 @@ def find_device(
 ) -> tuple[int, DeviceView] | None:
     """A device by its id: its key in the database, and what is known of it."""
     row = connection.execute(
-        select(devices, presence_column(now_ms).label("judged")).where(devices.c.device == device)
+        select(
+            devices, presence_column(now_ms).label("judged"), tag_list().label("tag_list")
+        ).where(devices.c.device == device)
     ).one_or_none()
     return None if row is None else (row.id, device_view(row))
 
 
 def device_view(row: Row[Any]) -> DeviceView:
-    """From a row of `devices` with its presence as `judged`."""
+    """From a row of `devices` with its presence as `judged` and its tags as `tag_list`."""
     hardware: dict[str, Any] = row.hardware or {}
     reported: dict[str, Any] = row.reported or {}
     reason: dict[str, Any] = reported.get("reason") or {}
     return DeviceView(
         presence=Presence(row.judged),
         groups=row.groups or [],
+        tags=sorted(row.tag_list.split(",")) if row.tag_list else [],
         board=hardware.get("board"),
         machine=hardware.get("machine"),
         model=None
@@ -101,11 +106,14 @@ def device_view(row: Row[Any]) -> DeviceView:
 _SAME = frozenset(DeviceView.model_fields) & {column.name for column in devices.c} - {
     "presence",
     "groups",
+    "tags",
     "throttled",
 }
 
 
-def _condition(which: DeviceFilter, presence: ColumnElement[str]) -> ColumnElement[bool]:
+def _condition(
+    which: DeviceFilter, presence: ColumnElement[str], now_ms: int
+) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if which.presence is not None:
         conditions.append(presence.in_([one.value for one in which.presence]))
@@ -115,10 +123,11 @@ def _condition(which: DeviceFilter, presence: ColumnElement[str]) -> ColumnEleme
         if version:
             conditions.append(devices.c.model_version == version)
     if which.group is not None:
-        # A JSON list of names, which hold no quotes: the text of one is found only where it is.
-        conditions.append(
-            cast(devices.c.groups, String).contains(f'"{which.group}"', autoescape=True)
-        )
+        conditions.append(in_group(lambda group: group == which.group))
+    if which.tag is not None:
+        conditions.append(has_tag(lambda tag: tag == which.tag))
+    if which.query is not None:
+        conditions.append(condition(which.query, now_ms))
     if which.text is not None:
         columns = (devices.c.device, devices.c.model_name, cast(devices.c.hardware, String))
         conditions.append(or_(*(one.icontains(which.text, autoescape=True) for one in columns)))
