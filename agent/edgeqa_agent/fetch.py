@@ -11,29 +11,26 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
 
-from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, Architecture, Manifest, Precision
+from edgeqa.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest
 from edgeqa.model_messages import Desired
+from edgeqa.repository.catalogue import Catalogue, Listed, check_root
+from edgeqa.repository.clock import Clock
+from edgeqa.repository.fetching import FetchError, FetchLimits, RemoteFile, Wanted, storing
+from edgeqa.repository.pace import Timing
+from edgeqa.repository.partial import is_there, keep_only, size_of
+from edgeqa.repository.repository_url import parse_repository_url
+from edgeqa.repository.signed import check_supported, signed_manifest, signed_summary
+from edgeqa.repository.transfer import Transfer
+from edgeqa.repository.web_origin import origin_of
 from edgeqa.targets import PackageSummary, target_path
-from edgeqa_agent.catalogue import Catalogue, Listed, check_root
-from edgeqa_agent.clock import Clock
-from edgeqa_agent.fetching import FetchError, FetchLimits, RemoteFile, Wanted, storing
-from edgeqa_agent.origins import FolderOrigin, Origin
-from edgeqa_agent.pace import Timing
-from edgeqa_agent.partial import is_there, keep_only, size_of
-from edgeqa_agent.repository_url import parse_repository_url
-from edgeqa_agent.transfer import Transfer
-from edgeqa_agent.web_origin import WebOrigin
 
 __all__ = ["FetchError", "FetchLimits", "Repository", "Wanted"]
 
-_SCHEMAS = get_args(Manifest.model_fields["schema_version"].annotation)
-_ARCHITECTURES = get_args(Architecture.model_fields["type"].annotation)
-_PRECISIONS = get_args(Precision)
+# How it calls itself to web servers.
+_CLIENT = "edgeqa-agent"
 
 Progress = Callable[[int, int], None]
 
@@ -91,7 +88,7 @@ class Repository:
                 for files that were wrong.
         """
         transfer = Transfer(
-            origin=self._origin(),
+            origin=origin_of(self._url, client=_CLIENT, timeout_s=self._limits.timeout_s),
             limits=self._limits,
             timing=self._timing,
             stop=stop,
@@ -131,11 +128,6 @@ class Repository:
         keep_only(into, [file.name for file in files])
         bring(*files)
 
-    def _origin(self) -> Origin:
-        if self._url.folder is not None:
-            return FolderOrigin(self._url.folder)
-        return WebOrigin(self._url.text, timeout_s=self._limits.timeout_s)
-
     def _check_size(self, summary: PackageSummary) -> None:
         if summary.bytes > self._limits.max_package_bytes:
             raise FetchError(
@@ -159,63 +151,22 @@ class Repository:
 
 def _summary(listed: Listed, wanted: Wanted | Desired) -> PackageSummary:
     """What is signed of the package, if this agent can and shall serve it."""
-    name = f"{wanted.name} {wanted.version}"
-    custom: Any = listed.custom
-    schema = custom.get("schema") if isinstance(custom, dict) else None
-    if isinstance(schema, int) and schema > max(_SCHEMAS):
-        raise FetchError(
-            f"{name} is of schema {schema}, newer than this agent", code="package_unsupported"
-        )
-    try:
-        summary = PackageSummary.model_validate(custom)
-    except ValidationError as error:
-        raise FetchError(
-            f"{name} is listed without a valid summary: {_first(error)}", code="metadata_refused"
-        ) from error
-    said = (summary.name, summary.version, summary.digest)
-    if said != (wanted.name, wanted.version, f"sha256:{listed.sha256}"):
-        raise FetchError(f"the summary of {name} is of another package", code="metadata_refused")
+    summary = signed_summary(listed, name=wanted.name, version=wanted.version)
     if wanted.digest is not None and wanted.digest != summary.digest:
         raise FetchError(
-            f"the repository's {name} is {summary.digest}, not {wanted.digest}",
+            f"the repository's {wanted.name} {wanted.version} is {summary.digest}, not "
+            f"{wanted.digest}",
             code="wrong_digest",
         )
-    for what, value, known in (
-        ("schema", summary.schema_version, _SCHEMAS),
-        ("architecture", summary.architecture, _ARCHITECTURES),
-        ("precision", summary.precision, _PRECISIONS),
-    ):
-        if value not in known:
-            raise FetchError(
-                f"{name} has {what} {str(value)[:40]!r}; this agent serves "
-                f"{', '.join(map(str, known))}",
-                code="package_unsupported",
-            )
+    check_supported(summary)
     return summary
 
 
 def _manifest(folder: Path, summary: PackageSummary) -> Manifest:
     """The manifest, which is in the folder and is the one that was signed."""
-    name = f"{summary.name} {summary.version}"
     with storing(folder):
         raw = (folder / MANIFEST_FILE).read_bytes()
-    try:
-        manifest = Manifest.model_validate_json(raw)
-    except ValidationError as error:
-        raise FetchError(
-            f"{MANIFEST_FILE} of {name}: {_first(error)}", code="package_malformed"
-        ) from error
-    of_manifest = (
-        manifest.name,
-        manifest.version,
-        manifest.architecture.type,
-        manifest.precision,
-    )
-    if of_manifest != (summary.name, summary.version, summary.architecture, summary.precision):
-        raise FetchError(
-            f"{MANIFEST_FILE} of {name} describes another package", code="wrong_digest"
-        )
-    return manifest
+    return signed_manifest(raw, summary)
 
 
 def _files(
@@ -251,10 +202,3 @@ def _remote(name: str, listed: Listed) -> RemoteFile:
 
 def _counted(progress: Progress, done: int, total: int) -> Callable[[int], None]:
     return lambda count: progress(done + count, total)
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, in a line."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "content"
-    return " ".join(f"{where[:200]}: {first['msg']}".split())

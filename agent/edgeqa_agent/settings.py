@@ -18,9 +18,9 @@ from edgeqa.broker import BrokerSettings
 from edgeqa.errors import ConfigError
 from edgeqa.logs import Format, Level
 from edgeqa.model_messages import Gates
+from edgeqa.repository.repository_url import parse_repository_url
 from edgeqa.topics import is_name
 from edgeqa_agent.evaluation_settings import EvaluationSettings
-from edgeqa_agent.repository_url import parse_repository_url
 
 DEFAULT_PACKAGE = "minilm-l6-squad-0.1.1"
 

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from edgeqa.errors import ConfigError
 from edgeqa.model_messages import Desired
-from edgeqa_agent.clock import Clock
+from edgeqa.repository.clock import Clock
 from edgeqa_agent.obtain import Source
 from edgeqa_agent.settings import AgentSettings
 

@@ -16,9 +16,9 @@ from edgeqa.messages import Status, parse_payload
 from edgeqa.model_messages import Desired, Verb
 from edgeqa.mqtt import Limits, MqttLink
 from edgeqa.packets import Delivery, Outgoing, Subscription
+from edgeqa.repository.clock import Clock
 from edgeqa.topics import DeviceTopics, group_ask_filter
 from edgeqa_agent import memory
-from edgeqa_agent.clock import Clock
 from edgeqa_agent.commands import Commands
 from edgeqa_agent.contexts import Contexts
 from edgeqa_agent.dispatcher import Dispatcher

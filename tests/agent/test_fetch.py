@@ -18,8 +18,8 @@ from support.repository import Repository, make_package, make_repository
 from edgeqa.errors import ConfigError, ExitCode
 from edgeqa.manifest import open_package
 from edgeqa.model_messages import Desired
+from edgeqa.repository.repository_url import parse_repository_url
 from edgeqa_agent.fetch import FetchError, FetchLimits, Wanted
-from edgeqa_agent.repository_url import parse_repository_url
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from support.fetching import Fetcher
 from support.hostile_server import Fault, HostileServer, serve_hostile
 from support.repository import Repository, make_package, make_repository
 
-from edgeqa_agent.clock import CLOCK_FILE, MADE, Clock
+from edgeqa.repository.clock import CLOCK_FILE, MADE, Clock
 from edgeqa_agent.fetch import Wanted
 
 NEWER = Wanted("tiny", "1.1.0")

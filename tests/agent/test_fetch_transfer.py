@@ -16,8 +16,8 @@ from support.fetching import TINY, WEIGHTS, Fetcher
 from support.hostile_server import Fault, HostileServer, serve_hostile
 from support.repository import Repository, make_package, make_repository
 
+from edgeqa.repository.pace import Timing
 from edgeqa_agent.fetch import FetchError, FetchLimits
-from edgeqa_agent.pace import Timing
 
 
 @pytest.fixture(scope="module")
@@ -468,8 +468,8 @@ def test_tls_with_an_authority_that_the_system_trusts(
 
 
 def test_a_redirect_from_a_secured_connection_to_an_open_one_is_not_followed() -> None:
-    from edgeqa_agent.origins import OriginError
-    from edgeqa_agent.web_origin import _followed
+    from edgeqa.repository.origins import OriginError
+    from edgeqa.repository.web_origin import _followed
 
     assert _followed("https://a/x", "//b/y") == "https://b/y"
     assert _followed("http://a/x", "https://b/y") == "https://b/y"

@@ -13,9 +13,9 @@ import structlog
 from structlog.testing import LogCapture
 
 from edgeqa.manifest import Package, open_package
-from edgeqa_agent.clock import Clock
+from edgeqa.repository.clock import Clock
+from edgeqa.repository.pace import Timing
 from edgeqa_agent.fetch import FetchError, FetchLimits, Repository, Wanted
-from edgeqa_agent.pace import Timing
 
 TINY = Wanted("tiny", "1.0.0")
 # Large enough to be cut in the middle, and no repetition that could hide a wrong offset.

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from edgeqa.files import sync_folder
-from edgeqa_agent.fetching import FetchError, RemoteFile, storing
+from edgeqa.repository.fetching import FetchError, RemoteFile, storing
 
 _MODE = 0o644
 _BLOCK_BYTES = 1 << 20

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeqa_agent.clock import CLOCK_FILE, MADE, Clock
+from edgeqa.repository.clock import CLOCK_FILE, MADE, Clock
 
 DAY = timedelta(days=1)
 SEEN = MADE + 10 * DAY

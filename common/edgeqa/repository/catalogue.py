@@ -22,15 +22,16 @@ from tuf.api.exceptions import (
     ExpiredMetadataError,
     RepositoryError,
 )
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.ngclient import FetcherInterface, Updater
+from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 
 from edgeqa.errors import ConfigError
 from edgeqa.files import write_atomic
-from edgeqa_agent.clock import Clock
-from edgeqa_agent.fetching import FetchError, storing
-from edgeqa_agent.origins import OriginError
-from edgeqa_agent.transfer import OtherFileError, Transfer
+from edgeqa.repository.clock import Clock
+from edgeqa.repository.fetching import FetchError, storing
+from edgeqa.repository.origins import OriginError
+from edgeqa.repository.transfer import OtherFileError, Transfer
 
 METADATA, TARGETS = "metadata", "targets"
 # The one file that changes under its name. All others may come from caches.
@@ -53,7 +54,7 @@ class Listed:
 
 
 class Catalogue:
-    """The signed list of a repository, for one fetch.
+    """The signed list of a repository, for one reading.
 
     Args:
         root: what the device trusts to begin with.
@@ -107,19 +108,27 @@ class Catalogue:
         Raises:
             FetchError: as `refresh`, where the list is in parts.
         """
-        assert self._updater is not None  # noqa: S101  `refresh` was called
+        updater = self._refreshed_one
         with self._translated(self._clock.now()):
-            info = self._updater.get_targetinfo(target)
-        if info is None:
-            return None
-        sha256 = info.hashes.get("sha256")
-        if sha256 is None:
-            raise FetchError(f"{target} is listed without a SHA-256", code="metadata_refused")
-        folder, _, name = info.path.rpartition("/")
-        if self._updater.consistent:
-            name = f"{sha256}.{name}"  # TUF specification 5.7.3
-        path = quote(f"{TARGETS}/{folder}/{name}")
-        return Listed(path, info.length, sha256, info.custom)
+            info = updater.get_targetinfo(target)
+        return None if info is None else _listed(info, updater)
+
+    def targets(self) -> list[str]:
+        """All targets of the list, by the names that `find` takes; not those of delegated parts,
+        which our repositories have none of."""
+        return list(self._refreshed_one.signed.targets.targets)
+
+    @property
+    def expires(self) -> datetime:
+        """When the first of the signatures that vouch for the list ends; UTC."""
+        trusted = self._refreshed_one.signed
+        parts = (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
+        return min(one.expires for one in parts)
+
+    @property
+    def _refreshed_one(self) -> _Updater:
+        assert self._updater is not None  # noqa: S101  `refresh` was called
+        return self._updater
 
     def _refreshed(self, now: datetime, *, fresh: bool) -> _Updater:
         self._fetcher.fresh = fresh
@@ -151,6 +160,17 @@ class Catalogue:
             ) from error
 
 
+def _listed(info: TargetFile, updater: _Updater) -> Listed:
+    sha256 = info.hashes.get("sha256")
+    if sha256 is None:
+        raise FetchError(f"{info.path} is listed without a SHA-256", code="metadata_refused")
+    folder, _, name = info.path.rpartition("/")
+    if updater.signed.root.consistent_snapshot:
+        name = f"{sha256}.{name}"  # TUF specification 5.7.3
+    path = quote(f"{TARGETS}/{folder}/{name}")
+    return Listed(path, info.length, sha256, info.custom)
+
+
 def check_root(root: bytes) -> None:
     """See that this is something to trust.
 
@@ -180,9 +200,9 @@ class _Updater(Updater):
         self._trusted_set.reference_time = now
 
     @property
-    def consistent(self) -> bool:
-        """Whether files are stored under their hashes."""
-        return bool(self._trusted_set.root.consistent_snapshot)
+    def signed(self) -> TrustedMetadataSet:
+        """What was verified."""
+        return self._trusted_set
 
     def _persist_file(self, filename: str, data: bytes) -> None:
         # tuf does not sync: an empty file after a power cut would let an old repository in again.

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgeqa_agent.fetching import FetchError
-from edgeqa_agent.origins import OriginError
+from edgeqa.repository.fetching import FetchError
+from edgeqa.repository.origins import OriginError
 
 # A GPRS link in its slowest coding (CS-1) with one slot carries about 8 kbit/s. Less than that for
 # a whole timeout is a server that holds us, not a link.

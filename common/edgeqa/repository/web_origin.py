@@ -28,7 +28,8 @@ from urllib3.exceptions import (
 )
 from urllib3.util import make_headers, parse_url
 
-from edgeqa_agent.origins import CHUNK_BYTES, Head, OriginError
+from edgeqa.repository.origins import CHUNK_BYTES, FolderOrigin, Head, Origin, OriginError
+from edgeqa.repository.repository_url import RepositoryUrl
 
 _MAX_REDIRECTS = 5
 # A host has several addresses, IPv6 first; one that swallows packets must leave time for the next.
@@ -40,13 +41,25 @@ _SERVER_ERRORS = 500
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
-class WebOrigin:
-    """Files below a URL."""
+def origin_of(url: RepositoryUrl, *, client: str, timeout_s: float) -> Origin:
+    """The place that an address names: a folder, or below a URL."""
+    if url.folder is not None:
+        return FolderOrigin(url.folder)
+    return WebOrigin(url.text, client=client, timeout_s=timeout_s)
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+
+class WebOrigin:
+    """Files below a URL.
+
+    Args:
+        client: how it calls itself to the server.
+        timeout_s: without a byte.
+    """
+
+    def __init__(self, url: str, *, client: str, timeout_s: float) -> None:
         self._url = url
         self._timeout = urllib3.Timeout(connect=timeout_s * _CONNECT_PART, read=timeout_s)
-        self._agent = f"edgeqa-agent/{version('edgeqa')}"
+        self._agent = f"{client}/{version('edgeqa')}"
         self._pools: dict[str | None, urllib3.PoolManager] = {}
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa_agent.fetching import FetchError, FetchLimits, RemoteFile
-from edgeqa_agent.origins import Head, Origin, OriginError
-from edgeqa_agent.pace import Throttle, Timing, Watch, backoff_s, pause
-from edgeqa_agent.partial import PartialFile
-from edgeqa_agent.pump import Pump
+from edgeqa.repository.fetching import FetchError, FetchLimits, RemoteFile
+from edgeqa.repository.origins import Head, Origin, OriginError
+from edgeqa.repository.pace import Throttle, Timing, Watch, backoff_s, pause
+from edgeqa.repository.partial import PartialFile
+from edgeqa.repository.pump import Pump
 
 # A try that brings so much is progress: a link that breaks every few megabytes gets through in the
 # end, and as a file has a length, the number of tries is still bounded.

@@ -15,8 +15,8 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Self
 
-from edgeqa_agent.fetching import FetchError
-from edgeqa_agent.origins import Head, OriginError
+from edgeqa.repository.fetching import FetchError
+from edgeqa.repository.origins import Head, OriginError
 
 _LOOK_S = 0.2
 # Chunks read ahead: enough that reading and writing overlap, and no more memory than that.
