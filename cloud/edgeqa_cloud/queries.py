@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, String, and_, cast, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, and_, false, func, select, true
 
 from edgeqa_cloud.device_filter import ALL_DEVICES, MAX_PAGE, DeviceFilter, DeviceSort
 from edgeqa_cloud.fleet_views import DevicePage, DeviceView, ModelView
 from edgeqa_cloud.presence import Presence
 from edgeqa_cloud.presence_column import presence_column
 from edgeqa_cloud.tables import devices
-from edgeqa_cloud.targets.columns import has_tag, in_group, tag_list
+from edgeqa_cloud.targets.columns import has_tag, holds_text, in_group, is_storable, tag_list
 from edgeqa_cloud.targets.query import condition
 
 
@@ -71,6 +71,8 @@ def find_device(
     connection: Connection, device: str, *, now_ms: int
 ) -> tuple[int, DeviceView] | None:
     """A device by its id: its key in the database, and what is known of it."""
+    if not is_storable(device):
+        return None
     row = connection.execute(
         select(
             devices, presence_column(now_ms).label("judged"), tag_list().label("tag_list")
@@ -114,6 +116,8 @@ _SAME = frozenset(DeviceView.model_fields) & {column.name for column in devices.
 def _condition(
     which: DeviceFilter, presence: ColumnElement[str], now_ms: int
 ) -> ColumnElement[bool]:
+    if not all(map(is_storable, filter(None, (which.model, which.group, which.tag)))):
+        return false()
     conditions: list[ColumnElement[bool]] = [true()]
     if which.presence is not None:
         conditions.append(presence.in_([one.value for one in which.presence]))
@@ -129,8 +133,7 @@ def _condition(
     if which.query is not None:
         conditions.append(condition(which.query, now_ms))
     if which.text is not None:
-        columns = (devices.c.device, devices.c.model_name, cast(devices.c.hardware, String))
-        conditions.append(or_(*(one.icontains(which.text, autoescape=True) for one in columns)))
+        conditions.append(holds_text(which.text))
     return and_(*conditions)
 
 

@@ -17,4 +17,13 @@ ROLLOUT_CODES: tuple[Code, ...] = (
          "Start one: `edgeqa cloud run`; see its log if one runs.", retry=True),
     Code("too_many_alike", _A, "A thousand rollouts of exactly the same were made today.",
          "Say another note."),
+    Code("bad_query", _A, "A query over devices says nothing that can be looked for.",
+         "The message names the place and what belongs there; docs/targets.md has examples."),
+    Code("unknown_devices", _A, "A target names devices that the cloud has never heard of.",
+         "Check the names in the message: `edgeqa fleet list` shows all."),
+    Code("bad_tags", _A, "A tag is no name, or a device would have too many.",
+         "The message says which; 1 to 64 letters, digits, '.', '_' or '-' make a tag."),
+    Code("repository_unread", _A, "No model repository is configured, or it was never read.",
+         "Set `repository` and `repository_root` of `edgeqa cloud run`; the message says why it "
+         "cannot be read."),
 )  # fmt: skip
