@@ -22,10 +22,12 @@ _STEPS = (("s", 90), ("min", 90 * 60), ("h", 48 * 3600), ("d", float("inf")))
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MAX_CHARS = 200
+# Of a sentence with figures, which is worth its room.
+SENTENCE_CHARS = 1000
 _DIGEST_CHARS = len("sha256:") + 12
 
 
-def said(text: str | None) -> str:
+def said(text: str | None, *, most: int = _MAX_CHARS) -> str:
     """What a device said, fit for a terminal: nothing that drives it, and not without end.
 
     Beside control characters, those that turn the direction of writing or are not seen at all
@@ -33,7 +35,7 @@ def said(text: str | None) -> str:
     """
     if not text:
         return NOTHING
-    short = text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 1] + "…"
+    short = text if len(text) <= most else text[: most - 1] + "…"
     if short.isascii() and short.isprintable():
         return short
     return "".join(
