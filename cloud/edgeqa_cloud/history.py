@@ -42,14 +42,14 @@ def device_history(
         serving=serving,
         total=total,
         evaluations=read_evaluations(connection, device_id, since_ms=since_ms),
-        swaps=_read_swaps(connection, device_id, since_ms),
-        gaps=_read_gaps(connection, device_id),
-        boots=_read_boots(connection, device_id),
+        swaps=read_swaps(connection, device_id, since_ms=since_ms),
+        gaps=read_gaps(connection, device_id),
+        boots=read_boots(connection, device_id),
     )
 
 
 def read_evaluations(
-    connection: Connection, device_id: int, *, since_ms: int
+    connection: Connection, device_id: int, *, since_ms: int, limit: int = MAX_ROWS
 ) -> list[EvaluationView]:
     """Evaluations of a device, newest first."""
     table = evaluations
@@ -57,7 +57,7 @@ def read_evaluations(
         select(table)
         .where(table.c.device_id == device_id, table.c.time_ms >= since_ms)
         .order_by(table.c.time_ms.desc())
-        .limit(MAX_ROWS)
+        .limit(limit)
     )
     return [_evaluation(row) for row in rows]
 
@@ -84,12 +84,15 @@ def _evaluation(row: Row[Any]) -> EvaluationView:
     )
 
 
-def _read_swaps(connection: Connection, device_id: int, since_ms: int) -> list[SwapView]:
+def read_swaps(
+    connection: Connection, device_id: int, *, since_ms: int, limit: int = MAX_ROWS
+) -> list[SwapView]:
+    """Ends of swaps of a device, newest first."""
     rows = connection.execute(
         select(swaps)
         .where(swaps.c.device_id == device_id, swaps.c.time_ms >= since_ms)
         .order_by(swaps.c.time_ms.desc())
-        .limit(MAX_ROWS)
+        .limit(limit)
     )
     return [
         SwapView(
@@ -105,24 +108,26 @@ def _read_swaps(connection: Connection, device_id: int, since_ms: int) -> list[S
     ]
 
 
-def _read_gaps(connection: Connection, device_id: int) -> list[GapView]:
+def read_gaps(connection: Connection, device_id: int, *, limit: int = MAX_ROWS) -> list[GapView]:
+    """Records of a device that are missing, open or lost, newest first."""
     rows = connection.execute(
         select(gaps, boots.c.boot_id)
         .join(boots, boots.c.id == gaps.c.boot)
         .where(boots.c.device_id == device_id, gaps.c.state != "filled")
         .order_by(gaps.c.found_ms.desc())
-        .limit(MAX_ROWS)
+        .limit(limit)
     )
     names = GapView.model_fields
     return [GapView.model_validate({name: getattr(row, name) for name in names}) for row in rows]
 
 
-def _read_boots(connection: Connection, device_id: int) -> list[BootView]:
+def read_boots(connection: Connection, device_id: int, *, limit: int = MAX_ROWS) -> list[BootView]:
+    """Starts of a device's agent, newest first."""
     rows = connection.execute(
         select(boots)
         .where(boots.c.device_id == device_id)
         .order_by(boots.c.last_seen_ms.desc())
-        .limit(MAX_ROWS)
+        .limit(limit)
     )
     names = BootView.model_fields
     return [BootView.model_validate({name: getattr(row, name) for name in names}) for row in rows]
