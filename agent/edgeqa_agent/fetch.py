@@ -14,7 +14,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest
+from edgeqa.manifest import MANIFEST_FILE, Manifest
 from edgeqa.model_messages import Desired
 from edgeqa.repository.catalogue import Catalogue, Listed, check_root
 from edgeqa.repository.clock import Clock
@@ -22,7 +22,13 @@ from edgeqa.repository.fetching import FetchError, FetchLimits, RemoteFile, Want
 from edgeqa.repository.pace import Timing
 from edgeqa.repository.partial import is_there, keep_only, size_of
 from edgeqa.repository.repository_url import parse_repository_url
-from edgeqa.repository.signed import check_supported, signed_manifest, signed_summary
+from edgeqa.repository.signed import (
+    check_supported,
+    remote_file,
+    signed_files,
+    signed_manifest,
+    signed_summary,
+)
 from edgeqa.repository.transfer import Transfer
 from edgeqa.repository.web_origin import origin_of
 from edgeqa.targets import PackageSummary, target_path
@@ -122,9 +128,9 @@ class Repository:
                 transfer.save(file, into, there=_counted(progress, done, summary.bytes))
                 done += file.bytes
 
-        first = _remote(MANIFEST_FILE, listed)
+        first = remote_file(MANIFEST_FILE, listed)
         bring(first)
-        files = [first, *_files(catalogue, _manifest(into, summary), summary, first)]
+        files = [first, *signed_files(catalogue, _manifest(into, summary), summary, first)]
         keep_only(into, [file.name for file in files])
         bring(*files)
 
@@ -167,37 +173,6 @@ def _manifest(folder: Path, summary: PackageSummary) -> Manifest:
     with storing(folder):
         raw = (folder / MANIFEST_FILE).read_bytes()
     return signed_manifest(raw, summary)
-
-
-def _files(
-    catalogue: Catalogue, manifest: Manifest, summary: PackageSummary, first: RemoteFile
-) -> list[RemoteFile]:
-    """What the manifest names, each of which must be signed by itself too."""
-    files = []
-    for name, entry in manifest.files.items():
-        path = target_path(summary.name, summary.version, name)
-        listed = catalogue.find(path)
-        if listed is None or (listed.bytes, listed.sha256) != (entry.bytes, entry.sha256):
-            raise FetchError(
-                f"{path}: the repository signed no such file as the manifest names",
-                code="metadata_refused",
-            )
-        files.append(_remote(name, listed))
-    if first.bytes + sum(file.bytes for file in files) != summary.bytes:
-        raise FetchError(
-            f"the summary of {summary.name} {summary.version} states another size than its files "
-            "have",
-            code="metadata_refused",
-        )
-    return files
-
-
-def _remote(name: str, listed: Listed) -> RemoteFile:
-    if name == MANIFEST_FILE and listed.bytes > MAX_MANIFEST_BYTES:
-        raise FetchError(
-            f"{listed.path}: larger than {MAX_MANIFEST_BYTES} bytes", code="package_malformed"
-        )
-    return RemoteFile(listed.path, name, listed.bytes, listed.sha256)
 
 
 def _counted(progress: Progress, done: int, total: int) -> Callable[[int], None]:

@@ -1,6 +1,6 @@
 """What is signed of a package, and its manifest: whether they fit each other and this version.
 
-Pure. What does not fit is refused before any more of the package is fetched.
+What does not fit is refused before any more of the package is fetched.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from edgeqa.manifest import MANIFEST_FILE, Architecture, Manifest, Precision
-from edgeqa.repository.catalogue import Listed
-from edgeqa.repository.fetching import FetchError
-from edgeqa.targets import PackageSummary
+from edgeqa.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, Architecture, Manifest, Precision
+from edgeqa.repository.catalogue import Catalogue, Listed
+from edgeqa.repository.fetching import FetchError, RemoteFile
+from edgeqa.targets import PackageSummary, target_path
 
 _SCHEMAS = get_args(Manifest.model_fields["schema_version"].annotation)
 _ARCHITECTURES = get_args(Architecture.model_fields["type"].annotation)
@@ -89,6 +89,49 @@ def signed_manifest(raw: bytes, summary: PackageSummary) -> Manifest:
             f"{MANIFEST_FILE} of {name} describes another package", code="wrong_digest"
         )
     return manifest
+
+
+def signed_files(
+    catalogue: Catalogue, manifest: Manifest, summary: PackageSummary, first: RemoteFile
+) -> list[RemoteFile]:
+    """What the manifest names, each of which must be signed by itself too.
+
+    Args:
+        first: the manifest itself.
+
+    Raises:
+        FetchError: `metadata_refused`.
+    """
+    files = []
+    for name, entry in manifest.files.items():
+        path = target_path(summary.name, summary.version, name)
+        listed = catalogue.find(path)
+        if listed is None or (listed.bytes, listed.sha256) != (entry.bytes, entry.sha256):
+            raise FetchError(
+                f"{path}: the repository signed no such file as the manifest names",
+                code="metadata_refused",
+            )
+        files.append(remote_file(name, listed))
+    if first.bytes + sum(file.bytes for file in files) != summary.bytes:
+        raise FetchError(
+            f"the summary of {summary.name} {summary.version} states another size than its files "
+            "have",
+            code="metadata_refused",
+        )
+    return files
+
+
+def remote_file(name: str, listed: Listed) -> RemoteFile:
+    """A file of a package, where it lies at the repository.
+
+    Raises:
+        FetchError: `package_malformed`, a manifest that is too large to be one.
+    """
+    if name == MANIFEST_FILE and listed.bytes > MAX_MANIFEST_BYTES:
+        raise FetchError(
+            f"{listed.path}: larger than {MAX_MANIFEST_BYTES} bytes", code="package_malformed"
+        )
+    return RemoteFile(listed.path, name, listed.bytes, listed.sha256)
 
 
 def _first(error: ValidationError) -> str:
