@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edgeqa.errors import ConfigError
+from edgeqa.repository.repository_url import parse_repository_url
 from edgeqa_cloud.metrics_settings import listen_address
 
 
@@ -55,11 +58,13 @@ class ConsoleSettings(BaseModel):
         description="URL or folder of the signed repository whose packages may be rolled out.",
     )
     repository_root: Path | None = Field(
-        default=None, description="The root metadata that is trusted to begin with."
+        default=None,
+        description="The repository's `root.json`, which is trusted to begin with.",
     )
     repository_folder: Path = Field(
         default_factory=lambda: state_folder() / "repository",
-        description="Where what was read of the repository is kept.",
+        description="Where what was seen of the repository is kept, so that nobody can offer an "
+        "older one.",
     )
     repository_every_s: float = Field(
         default=300.0, ge=1, le=86_400, description="How often the repository is read."
@@ -71,3 +76,21 @@ class ConsoleSettings(BaseModel):
         if listen != "off":
             listen_address(listen)
         return listen
+
+    @field_validator("repository")
+    @classmethod
+    def _is_an_address_or_a_folder(cls, repository: str | None) -> str | None:
+        if repository is None:
+            return None
+        if "://" not in repository:
+            repository = Path(repository).expanduser().absolute().as_uri()
+        try:
+            return parse_repository_url(repository).text
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix("repository: ")) from error
+
+    @model_validator(mode="after")
+    def _repository_has_a_root(self) -> Self:
+        if (self.repository is None) != (self.repository_root is None):
+            raise ValueError("repository and repository_root belong together: set both or neither")
+        return self

@@ -15,6 +15,7 @@ from edgeqa_cloud.words import said
 
 # Of those that are named where somebody asks for one that is not there.
 _MOST_NAMED = 20
+_EXPIRED = "repository_expired"
 
 
 class PackageError(EdgeqaError):
@@ -92,14 +93,15 @@ def _check_read(connection: Connection, now_ms: int) -> None:
         raise PackageError(
             f"{row.repository}, which the setting `repository` names, has never been read: "
             f"{row.message or 'its first reading is under way'}",
-            code="repository_unread",
+            # Signed long ago is another trouble than not there.
+            code=_EXPIRED if row.code == _EXPIRED else "repository_unread",
         )
     if row.expires_ms is not None and now_ms >= row.expires_ms:
         why = f"; it cannot be read any more: {row.message}" if row.message else ""
         raise PackageError(
             f"what was read of {row.repository} has expired, so that nobody vouches for its "
             f"packages: have it signed anew (`edgeqa models repository sign`){why}",
-            code="repository_expired",
+            code=_EXPIRED,
         )
 
 
