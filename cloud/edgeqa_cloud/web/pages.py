@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 
+from edgeqa_cloud.web import device, devices, overview
+from edgeqa_cloud.web.guard import PageProblem, page_router
 from edgeqa_cloud.web.rendering import assets, render
 
 if TYPE_CHECKING:
@@ -20,22 +22,16 @@ def router(console: Console) -> APIRouter:
     Args:
         console: what they read from.
     """
-    pages = APIRouter(include_in_schema=False)
+    pages = page_router()
 
     @pages.get("/static/{version}/{name:path}")
     def static(request: Request, version: str, name: str) -> Response:
         """A file that a page refers to."""
         response = assets().respond(request, version, name)
         if response is None:
-            raise HTTPException(404)
+            raise PageProblem(404, "There is no such file.", "Load the page that led here anew.")
         return response
 
-    @pages.get("/login")
-    def login(request: Request) -> Response:
-        """The form, for now."""
-        return render(
-            request, "login.html", next="/", name="", error=None, expired=False,
-            now_ms=console.now_ms(),
-        )  # fmt: skip
-
+    for part in (overview, devices, device):
+        pages.include_router(part.router(console))
     return pages

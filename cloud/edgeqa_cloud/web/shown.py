@@ -18,6 +18,7 @@ from edgeqa_cloud.fleet_views import ModelView
 NOTHING = "–"
 _THIN = "\u202f"  # narrow, and no line ends there
 _PERCENT = 100.0
+_LEAST_SHARE = 0.01
 _DIGEST_CHARS = 12
 _KIBI = 1024.0
 # The last milliseconds that `datetime` can say: the end of the year 9999.
@@ -37,6 +38,16 @@ def points(value: float | None) -> str:
 def share(value: float | None, digits: int = 0) -> str:
     """A part of one as percent."""
     return NOTHING if value is None else f"{value * _PERCENT:.{digits}f}{_THIN}%"
+
+
+def part(count: float, of: float) -> str:
+    """A part of a whole as percent; a small one is not nothing."""
+    if not of or not count:
+        return share(0.0)
+    if count / of < _LEAST_SHARE:
+        return f"<{_THIN}1{_THIN}%"
+    # Not 100 % while something is missing.
+    return share(min(count / of, 0.99) if count < of else 1.0)
 
 
 def milliseconds(value: float | None) -> str:
@@ -60,7 +71,7 @@ def size(value: float | None) -> str:
     return f"{number(value, 0 if unit in {'B', 'KiB', 'MiB'} else 1)}{_THIN}{unit}"
 
 
-def length(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     """A length of time in one unit."""
     return NOTHING if seconds is None else words.span(seconds).replace(" ", _THIN)
 
@@ -113,7 +124,7 @@ def moment(time_ms: int | None, now_ms: int) -> Markup:
     if _datetime(time_ms) is None or time_ms is None:
         return Markup(escape(NOTHING))  # noqa: S704  escaped
     ahead = time_ms > now_ms
-    text = f"in {length((time_ms - now_ms) / 1000)}" if ahead else words.ago(time_ms, now_ms)
+    text = f"in {duration((time_ms - now_ms) / 1000)}" if ahead else words.ago(time_ms, now_ms)
     return Markup('<time datetime="{}" data-ms="{}" title="{}">{}</time>').format(
         iso(time_ms), time_ms, stamp(time_ms), text
     )
@@ -127,7 +138,7 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 FILTERS: Mapping[str, Callable[..., object]] = {
     one.__name__: one
     for one in (
-        number, points, share, milliseconds, celsius, size, length, interval, signed, said, model,
+        number, points, share, part, milliseconds, celsius, size, duration, interval, signed, said, model,
         digest, stamp, iso, moment, plural,
     )
 }  # fmt: skip

@@ -14,6 +14,7 @@
   const HEIGHT = 200;
   const REREAD_MS = 10_000; // between two readings of one address, at least
   const MOST_POINTS_MARKED = 60;
+  const GAP = 2.5; // times the usual step: no line over a time of which nothing is known
   const THIN = "\u202f";
   const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
   const UNITS = {
@@ -42,6 +43,10 @@
     return promise;
   }
   const dig = (value, path) => path.split(".").reduce((inner, key) => inner?.[key] ?? null, value);
+  function usual(times) {
+    const steps = times.slice(1).map((at, index) => at - times[index]);
+    return steps.sort((a, b) => a - b)[Math.floor(steps.length / 2)] ?? Infinity;
+  }
   function columns(figure, answer) {
     const { list, time, low, high } = figure.dataset;
     const points = [...(dig(answer, list) ?? [])].sort((a, b) => dig(a, time) - dig(b, time));
@@ -49,11 +54,10 @@
     if (low) keys.push(low, high);
     const known = points.filter((point) => keys.some((key) => dig(point, key) !== null));
     const rows = [];
-    const gap = 2.5 * (answer.step_ms ?? Infinity);
+    const gap = GAP * Math.max(answer.step_ms ?? 0, usual(known.map((point) => dig(point, time))));
     let last = null;
     for (const point of known) {
       const at = dig(point, time);
-      // No line over a time of which nothing is known.
       if (last !== null && at - last > gap) rows.push([(last + at) / 2000, ...keys.map(() => null)]);
       rows.push([at / 1000, ...keys.map((key) => dig(point, key))]);
       last = at;
