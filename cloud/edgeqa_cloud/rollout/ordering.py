@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select
 
+from edgeqa_cloud.reading import clean
 from edgeqa_cloud.rollout.allowed import why_not
 from edgeqa_cloud.rollout.refusals import (
     ChangedMeanwhileError,
@@ -22,6 +23,7 @@ from edgeqa_cloud.rollout.standing import current_gates, order_view
 from edgeqa_cloud.rollout.states import Action, RolloutState
 from edgeqa_cloud.rollout.tables import rollout_orders, rollouts
 from edgeqa_cloud.rollout.views import OrderView
+from edgeqa_cloud.targets.columns import is_storable
 
 # Of one rollout, that wait for an engine: where none runs, impatience must not fill the table.
 MAX_WAITING = 100
@@ -60,6 +62,8 @@ def place(connection: Connection, rollout: str, wanted: Wanted, *, now_ms: int) 
         ChangedMeanwhileError: it is at another revision.
         OrderRefusedError: the order can make no sense now, or too many wait.
     """
+    if not is_storable(rollout):
+        raise UnknownRolloutError(rollout)
     row = connection.execute(
         # PostgreSQL: the engine's next change of it comes after this order.
         select(rollouts).where(rollouts.c.rollout == rollout).with_for_update()
@@ -77,8 +81,8 @@ def place(connection: Connection, rollout: str, wanted: Wanted, *, now_ms: int) 
         .values(
             rollout_id=row.id,
             action=wanted.action.value,
-            actor=wanted.actor,
-            note=wanted.note,
+            actor=clean(wanted.actor),
+            note=clean(wanted.note),
             ordered_ms=now_ms,
             state="waiting",
         )

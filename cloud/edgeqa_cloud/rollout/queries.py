@@ -7,9 +7,21 @@ where they are, by an index, and read a page at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    false,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from edgeqa_cloud.fleet_views import ModelView
 from edgeqa_cloud.presence import Presence
@@ -36,6 +48,7 @@ from edgeqa_cloud.rollout.views import (
     RolloutView,
 )
 from edgeqa_cloud.tables import devices
+from edgeqa_cloud.targets.columns import is_storable
 
 # Of a rollout's view; all of them are in the audit log.
 MAX_ORDERS = 20
@@ -62,8 +75,19 @@ def list_rollouts(
     )
 
 
+def find_key(connection: Connection, rollout: str) -> int | None:
+    """The key in the database of a rollout, by its public id; None if there is none."""
+    if not is_storable(rollout):
+        return None
+    return connection.execute(
+        select(rollouts.c.id).where(rollouts.c.rollout == rollout)
+    ).scalar_one_or_none()
+
+
 def find_rollout(connection: Connection, rollout: str, *, now_ms: int) -> RolloutView | None:
     """A rollout whole, by its public id; None if there is none."""
+    if not is_storable(rollout):
+        return None
     row = connection.execute(select(rollouts).where(rollouts.c.rollout == rollout)).one_or_none()
     if row is None:
         return None
@@ -175,7 +199,15 @@ def _away(connection: Connection, key: int, now_ms: int) -> dict[MemberState, in
     return {MemberState(state): count for state, count in rows}
 
 
+def _can_be_met(which: RolloutFilter | MemberFilter | AuditFilter) -> bool:
+    """Whether stored texts can hold what the filter wants."""
+    values = (getattr(which, field.name) for field in fields(which))
+    return all(is_storable(value) for value in values if isinstance(value, str))
+
+
 def _rollouts_wanted(which: RolloutFilter) -> ColumnElement[bool]:
+    if not _can_be_met(which):
+        return false()
     conditions: list[ColumnElement[bool]] = [true()]
     if which.states is not None:
         conditions.append(rollouts.c.state.in_(sorted(one.value for one in which.states)))
@@ -203,6 +235,8 @@ def _rollouts_wanted(which: RolloutFilter) -> ColumnElement[bool]:
 
 
 def _members_wanted(rollout_id: int, which: MemberFilter) -> ColumnElement[bool]:
+    if not _can_be_met(which):
+        return false()
     member = rollout_members.c
     conditions: list[ColumnElement[bool]] = [member.rollout_id == rollout_id]
     if which.states is not None:
@@ -216,6 +250,8 @@ def _members_wanted(rollout_id: int, which: MemberFilter) -> ColumnElement[bool]
 
 
 def _audit_wanted(which: AuditFilter) -> ColumnElement[bool]:
+    if not _can_be_met(which):
+        return false()
     conditions: list[ColumnElement[bool]] = [true()]
     for name in ("rollout", "device", "actor", "action"):
         value = getattr(which, name)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -30,7 +30,6 @@ from edgeqa_cloud.rollout.ordering import Wanted, find_order, place, wait_for
 from edgeqa_cloud.rollout.refusals import UnknownRolloutError
 from edgeqa_cloud.rollout.spec import RolloutSpec
 from edgeqa_cloud.rollout.states import Action
-from edgeqa_cloud.rollout.tables import rollouts
 from edgeqa_cloud.rollout.views import (
     AuditPage,
     MemberPage,
@@ -181,9 +180,7 @@ class Rollouts:
             DatabaseError: the database is away.
         """
         with self._reading() as connection:
-            key = connection.execute(
-                select(rollouts.c.id).where(rollouts.c.rollout == rollout)
-            ).scalar_one_or_none()
+            key = queries.find_key(connection, rollout)
             if key is None:
                 raise UnknownRolloutError(rollout)
             return queries.list_members(connection, key, which=which, limit=limit, offset=offset)
