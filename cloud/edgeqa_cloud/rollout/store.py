@@ -121,12 +121,16 @@ def load_active(
     wanted = or_(
         rollouts.c.state.not_in(FINAL_STATES), rollouts.c.id.in_(ordered), rollouts.c.id.in_(also)
     )
-    rows = connection.execute(select(rollouts).where(wanted).order_by(rollouts.c.id.desc())).all()
-    return [
-        Stored(_rollout(connection, row), row.revision)
-        for row in rows
+    # First without the specs, which may name all devices.
+    keys = [
+        row.id
+        for row in connection.execute(select(rollouts.c.id, rollouts.c.revision).where(wanted))
         if known is None or known.get(row.id) != row.revision
     ]
+    rows = connection.execute(
+        select(rollouts).where(rollouts.c.id.in_(keys)).order_by(rollouts.c.id.desc())
+    ).all()
+    return [Stored(_rollout(connection, row), row.revision) for row in rows]
 
 
 def save(
