@@ -118,7 +118,12 @@ def look(
     )
 
 
-def _read_new_reports(connection: Connection, world: World, standings: dict[int, Standing]) -> None:
+def _read_new_reports(
+    connection: Connection,
+    world: World,
+    standings: Mapping[int, Standing],
+    log: FilteringBoundLogger,
+) -> None:
     changed = {
         device_id: standing.reported_ms
         for device_id, standing in standings.items()
