@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, true
 
 from edgeqa.errors import UsageError
 from edgeqa.messages import ModelRef
+from edgeqa.topics import is_name
 from edgeqa_cloud.presence import Presence
 from edgeqa_cloud.presence_column import presence_column
 from edgeqa_cloud.rollout.planning import Candidate
@@ -15,6 +16,7 @@ from edgeqa_cloud.rollout.spec import Target
 from edgeqa_cloud.tables import devices
 from edgeqa_cloud.targets.columns import each_text, has_tag, in_group, json_list
 from edgeqa_cloud.targets.query import condition, parse
+from edgeqa_cloud.words import said
 
 # More names than that help nobody to find their mistake.
 _MOST_NAMED = 10
@@ -92,20 +94,20 @@ def check_known(connection: Connection, names: Sequence[str]) -> None:
     Raises:
         UnknownDevicesError: naming at most ten of those that were not.
     """
-    if not names:
-        return
-    given = each_text(json_list(list(names)))
-    missing = (
-        select(given.c.value)
-        .where(given.c.value.not_in(select(devices.c.device)))
-        .distinct()
-        .order_by(given.c.value)
-    )
-    unknown = list(connection.scalars(missing))
+    # No device has a name that is none; and PostgreSQL would not take all of them.
+    unknown = [name for name in names if not is_name(name)]
+    if known := [name for name in names if is_name(name)]:
+        given = each_text(json_list(known))
+        unknown += connection.scalars(
+            select(given.c.value)
+            .where(given.c.value.not_in(select(devices.c.device)))
+            .distinct()
+            .order_by(given.c.value)
+        )
     if unknown:
         more = len(unknown) - _MOST_NAMED
         raise UnknownDevicesError(
-            f"no such devices: {', '.join(unknown[:_MOST_NAMED])}"
+            f"no such devices: {', '.join(map(said, unknown[:_MOST_NAMED]))}"
             + (f" and {more:,} more" if more > 0 else "")
             + "; `edgeqa fleet list` shows all"
         )
