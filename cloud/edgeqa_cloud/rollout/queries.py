@@ -6,7 +6,6 @@ where they are, by an index, and read a page at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -69,9 +68,9 @@ def list_rollouts(
     rows = connection.execute(
         select(rollouts).where(wanted).order_by(rollouts.c.id.desc()).limit(limit).offset(offset)
     ).all()
-    counts = _counts(connection, [row.id for row in rows])
+    states = _states(connection, [row.id for row in rows])
     return RolloutPage(
-        total=total, rollouts=[summary_view(row, counts.get(row.id, {})) for row in rows]
+        total=total, rollouts=[summary_view(row, states.get(row.id, {})) for row in rows]
     )
 
 
@@ -92,7 +91,7 @@ def find_rollout(connection: Connection, rollout: str, *, now_ms: int) -> Rollou
     if row is None:
         return None
     standing = Standing(
-        counts=_counts(connection, [row.id]).get(row.id, {}),
+        counts=_counts(connection, row.id),
         away=_away(connection, row.id, now_ms),
         orders=list_orders(connection, row.id),
         now_ms=now_ms,
@@ -167,20 +166,28 @@ def _count(connection: Connection, query: Select[Any]) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _counts(connection: Connection, keys: Iterable[int]) -> Mapping[int, Counts]:
-    """Members by rollout, and in it by stage and state."""
-    keys = list(keys)
-    if not keys:
-        return {}
+def _states(connection: Connection, keys: list[int]) -> dict[int, dict[MemberState, int]]:
+    """Members of rollouts by state; an index holds all of it."""
     member = rollout_members.c
-    found: dict[int, dict[tuple[int, MemberState], int]] = {}
-    for key, stage, state, count in connection.execute(
-        select(member.rollout_id, member.stage, member.state, func.count())
+    found: dict[int, dict[MemberState, int]] = {}
+    for key, state, count in connection.execute(
+        select(member.rollout_id, member.state, func.count())
         .where(member.rollout_id.in_(keys))
-        .group_by(member.rollout_id, member.stage, member.state)
+        .group_by(member.rollout_id, member.state)
     ):
-        found.setdefault(key, {})[stage, MemberState(state)] = count
+        found.setdefault(key, {})[MemberState(state)] = count
     return found
+
+
+def _counts(connection: Connection, key: int) -> Counts:
+    """Members of a rollout by stage and state."""
+    member = rollout_members.c
+    rows = connection.execute(
+        select(member.stage, member.state, func.count())
+        .where(member.rollout_id == key)
+        .group_by(member.stage, member.state)
+    )
+    return {(stage, MemberState(state)): count for stage, state, count in rows}
 
 
 def _away(connection: Connection, key: int, now_ms: int) -> dict[MemberState, int]:

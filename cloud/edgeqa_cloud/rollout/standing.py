@@ -36,14 +36,17 @@ class Standing:
     now_ms: int
 
 
-def summary_view(row: Row[Any], counts: Counts) -> RolloutSummary:
-    """A rollout in a list, from its row of `rollouts`."""
-    return RolloutSummary.model_validate(_summary(row, counts))
+def summary_view(row: Row[Any], states: Mapping[MemberState, int]) -> RolloutSummary:
+    """A rollout in a list, from its row of `rollouts`, and its members by state."""
+    return RolloutSummary.model_validate(_summary(row, states))
 
 
 def rollout_view(row: Row[Any], standing: Standing) -> RolloutView:
     """A rollout whole, from its row of `rollouts`."""
     spec = RolloutSpec.model_validate(row.spec)
+    states: dict[MemberState, int] = {}
+    for (_, state), count in standing.counts.items():
+        states[state] = states.get(state, 0) + count
     soak_ends_ms = None
     if row.soak_begun_ms is not None:
         soak_ends_ms = row.soak_begun_ms + round(spec.stages[row.stage].soak_s * 1000)
@@ -62,7 +65,7 @@ def rollout_view(row: Row[Any], standing: Standing) -> RolloutView:
         now_ms=standing.now_ms,
     )
     return RolloutView.model_validate(
-        _summary(row, standing.counts)
+        _summary(row, states)
         | {
             "spec": spec,
             "stage_list": [
@@ -110,10 +113,7 @@ def order_view(row: Row[Any]) -> OrderView:
     )
 
 
-def _summary(row: Row[Any], counts: Counts) -> dict[str, Any]:
-    states: dict[MemberState, int] = {}
-    for (_, state), count in counts.items():
-        states[state] = states.get(state, 0) + count
+def _summary(row: Row[Any], states: Mapping[MemberState, int]) -> dict[str, Any]:
     return {
         "rollout": row.rollout,
         "created_ms": row.created_ms,
@@ -125,7 +125,7 @@ def _summary(row: Row[Any], counts: Counts) -> dict[str, Any]:
         "stage": row.stage,
         "stages": len(row.spec["stages"]),
         "devices": sum(states.values()),
-        "states": states,
+        "states": dict(states),
         "ended_ms": row.ended_ms,
         "updated_ms": row.updated_ms,
         "revision": row.revision,
