@@ -17,7 +17,7 @@ from edgeqa_cloud.targets.columns import each_text
 from edgeqa_cloud.targets.query import QueryError
 from edgeqa_cloud.web.addresses import page_count
 from edgeqa_cloud.web.device_list_state import PAGE_DEVICES, ListState
-from edgeqa_cloud.web.guard import Viewer, is_refresh, page_router
+from edgeqa_cloud.web.guard import Viewer, is_live, is_refresh, page_router
 from edgeqa_cloud.web.rendering import render
 
 if TYPE_CHECKING:
@@ -53,11 +53,17 @@ def router(console: Console) -> APIRouter:
         return render(
             request, "devices.html", caller=caller, now_ms=now_ms, page="/devices", state=state,
             list=page, pages=page_count(page.total, PAGE_DEVICES), wrong=wrong,
-            headers={"HX-Replace-Url": state.address()},
+            headers=_address(request, state),
             **choices,
         )  # fmt: skip
 
     return pages
+
+
+def _address(request: Request, state: ListState) -> dict[str, str]:
+    """A search leaves a short address; links have theirs, and a refresh changes none."""
+    asked = is_refresh(request) and "hx-boosted" not in request.headers
+    return {"HX-Replace-Url": state.address()} if asked and not is_live(request) else {}
 
 
 def _choices(connection: Connection, now_ms: int) -> dict[str, list[ModelSummary] | list[str]]:

@@ -81,6 +81,11 @@ def is_refresh(request: Request) -> bool:
     return "hx-request" in request.headers
 
 
+def is_live(request: Request) -> bool:
+    """Whether it does so by itself, because something changed."""
+    return "edgeqa-refresh" in request.headers
+
+
 def problem_page(request: Request, problem: PageProblem) -> Response:
     """Why it is not the page that was asked for."""
     return render(

@@ -138,8 +138,8 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 FILTERS: Mapping[str, Callable[..., object]] = {
     one.__name__: one
     for one in (
-        number, points, share, part, milliseconds, celsius, size, duration, interval, signed, said, model,
-        digest, stamp, iso, moment, plural,
+        number, points, share, part, milliseconds, celsius, size, duration, interval, signed,
+        said, model, digest, stamp, iso, moment, plural,
     )
 }  # fmt: skip
 

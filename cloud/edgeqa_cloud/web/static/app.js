@@ -9,7 +9,9 @@
 //   data-open="ID", data-close      on a button: opens the <dialog>, closes the one it is in
 //   data-fill="ID" data-with="TEXT" on a button: fills a field
 //   data-submit                     on a select: sends its form when it was changed
-//   data-keep                       left as it is when the part around it is refreshed
+//   data-keep                       left as it is when the part around it changes
+//   hx-swap="morph"                 changes only what differs; open dialogs in it are closed, but
+//                                   for one that comes with data-stay
 "use strict";
 (() => {
   const LIVE_EVERY_S = 2; // for one part; a fleet changes all the time
@@ -18,26 +20,35 @@
   const KINDS = ["fleet", "device", "rollout", "audit", "packages"];
   const body = document.body;
 
-  // ---- Refreshing parts, so that focus, scroll and what is open stay
-  const KEPT_ATTRIBUTES = { DIALOG: ["open"], DETAILS: ["open"], FIGURE: ["data-state"] };
-  const morphing = {
+  // ---- Changing parts, so that focus, scroll and what is open stay. Two styles of swapping:
+  // `morph` for what a person asked for, `refresh` for what comes by itself, which leaves alone
+  // what somebody is filling in.
+  const KEPT = "[data-keep], .chart > .plot, .chart > .summary, [data-table]";
+  const KEPT_ATTRIBUTES = { DIALOG: ["open"], DETAILS: ["open", "hidden"], FIGURE: ["data-state"] };
+  const isTouched = (field) =>
+    field.matches("input, textarea, select") &&
+    (field === document.activeElement ||
+      (field.tagName !== "SELECT" && (field.value !== field.defaultValue || field.checked !== field.defaultChecked)));
+  const morphing = (alone) => ({
     morphStyle: "outerHTML",
-    ignoreActiveValue: true,
     restoreFocus: true,
     callbacks: {
       beforeNodeMorphed: (before, after) => {
         if (before.nodeType !== Node.ELEMENT_NODE) return true;
-        if (before.hasAttribute("data-keep") || before.matches(".chart > .plot, .chart > .summary, [data-table]")) return false;
-        // A dialog that is open is somebody's; a page that is refreshed does not reset its fields.
-        return !(before.tagName === "DIALOG" && before.open);
+        if (before.matches(KEPT)) return false;
+        if (alone) return !isTouched(before) && !(before.tagName === "DIALOG" && before.open);
+        // What was asked in a dialog is done, unless the answer says that it is not.
+        if (before.tagName === "DIALOG" && before.open && !("stay" in after.dataset)) before.close();
+        return true;
       },
       beforeAttributeUpdated: (name, node) => !(KEPT_ATTRIBUTES[node.tagName] ?? []).includes(name),
     },
-  };
+  });
+  const STYLES = { morph: morphing(false), refresh: morphing(true) };
   htmx.defineExtension("morph", {
-    isInlineSwap: (style) => style === "morph",
+    isInlineSwap: (style) => style in STYLES,
     handleSwap: (style, target, fragment) =>
-      style === "morph" ? Idiomorph.morph(target, fragment.firstElementChild, morphing) : false,
+      style in STYLES ? Idiomorph.morph(target, fragment.firstElementChild, STYLES[style]) : false,
   });
   body.setAttribute("hx-ext", "morph");
 
@@ -51,10 +62,20 @@
   const waiting = new WeakMap(); // part -> timer
   function refresh(part) {
     if (!part.isConnected || part.matches(".htmx-request")) return;
+    if (asked.get(part)) {
+      refreshSoon(part); // a person's request comes first
+      return;
+    }
     refreshed.set(part, Date.now());
     const address = part.dataset.liveFrom ?? location.pathname + location.search;
     htmx
-      .ajax("GET", address, { source: part, target: part, select: `#${CSS.escape(part.id)}`, swap: "morph" })
+      .ajax("GET", address, {
+        source: part,
+        target: part,
+        select: `#${CSS.escape(part.id)}`,
+        swap: "refresh",
+        headers: { "EdgeQA-Refresh": "true" },
+      })
       .catch(() => {}); // said by the events below
   }
   function refreshSoon(part) {
@@ -69,6 +90,15 @@
       }, due),
     );
   }
+  const asked = new WeakMap(); // part -> requests of a person that will change it
+  body.addEventListener("htmx:beforeRequest", ({ detail: { elt, target } }) => {
+    if (!target?.dataset?.live || elt === target) return;
+    htmx.trigger(target, "htmx:abort"); // what comes by itself would come too late, and be older
+    asked.set(target, (asked.get(target) ?? 0) + 1);
+  });
+  body.addEventListener("htmx:afterRequest", ({ detail: { elt, target } }) => {
+    if (target?.dataset?.live && elt !== target) asked.set(target, Math.max(0, (asked.get(target) ?? 1) - 1));
+  });
   const parts = () => document.querySelectorAll("[data-live][id]");
   function concerns(part, kind, data) {
     if (!part.dataset.live.split(" ").includes(kind)) return false;
