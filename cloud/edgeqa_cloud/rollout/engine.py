@@ -36,6 +36,7 @@ from edgeqa_cloud.tables import devices
 _REST = 2.0
 # Looks that follow at once because the last one changed something; then there is a pause.
 _MOST_AT_ONCE = 50
+_READY_EVERY_S = 0.1
 # Late reports to rollouts that could not be undone everywhere are looked for so often.
 _MEND_EVERY_S = 5.0
 _MENDABLE = (MemberState.REVERT_EXPIRED.value, MemberState.REVERT_FAILED.value)
@@ -59,6 +60,7 @@ class Engine:
         leadership: the lease, shared with the deployer.
         deployer: started and stopped with this.
         every_s: between two looks.
+        ready: whether the tables are there; until then it only waits.
         now_ms: our clock.
         monotonic: seconds.
     """
@@ -72,12 +74,14 @@ class Engine:
         every_s: float,
         now_ms: Callable[[], int],
         log: FilteringBoundLogger,
+        ready: Callable[[], bool] = lambda: True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._leadership = leadership
         self._deployer = deployer
         self._every_s = every_s
+        self._ready = ready
         self._now_ms = now_ms
         self._monotonic = monotonic
         self._log = log
@@ -126,6 +130,9 @@ class Engine:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        while not self._ready():
+            if self._stop.wait(_READY_EVERY_S):
+                return
         wait_s = 0.0
         while not self._stop.is_set():
             self._poked.wait(wait_s)
