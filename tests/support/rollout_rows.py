@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import delete, insert, update
 
 from edgeqa.messages import ModelRef
 from edgeqa_cloud.database import Database
@@ -16,7 +16,13 @@ from edgeqa_cloud.rollout.model import Decision, Member
 from edgeqa_cloud.rollout.spec import RolloutSpec
 from edgeqa_cloud.rollout.states import MemberState
 from edgeqa_cloud.rollout.store import insert_rollout
-from edgeqa_cloud.rollout.tables import packages, rollout_members, rollout_orders, rollouts
+from edgeqa_cloud.rollout.tables import (
+    catalogue,
+    packages,
+    rollout_members,
+    rollout_orders,
+    rollouts,
+)
 from support.fleet import NEW, OLD
 
 SPEC: dict[str, Any] = {
@@ -44,8 +50,14 @@ class RolloutRows:
             **model, "bytes": 20_000_000, "manifest": {}, "first_seen_ms": self.now_ms - 1000,
             "last_seen_ms": self.now_ms,
         } | columns  # fmt: skip
+        read = {
+            "id": 1, "repository": "https://models.example", "tried_ms": self.now_ms,
+            "read_ms": self.now_ms, "expires_ms": self.now_ms + 86_400_000,
+        }  # fmt: skip
         with self.database.writing() as connection:
             connection.execute(insert(packages).values(row))
+            connection.execute(delete(catalogue))
+            connection.execute(insert(catalogue).values(read))
 
     def rollout(
         self,

@@ -120,7 +120,8 @@ def create(connection: Connection, spec: RolloutSpec, *, actor: str, now_ms: int
 
 def _draft(connection: Connection, spec: RolloutSpec, *, now_ms: int) -> _Draft:
     spec = spec.model_copy(update={"note": clean(spec.note)})
-    package = find_package(connection, spec.package.name, spec.package.version, spec.package.digest)
+    wanted = spec.package
+    package = find_package(connection, wanted.name, wanted.version, wanted.digest, now_ms=now_ms)
     candidates: list[Candidate] = resolve(connection, spec.target, now_ms=now_ms)
     rollout = _free_id(connection, spec, now_ms=now_ms)
     return _Draft(
