@@ -162,20 +162,18 @@ def _tallies(
         ),
     )
     query = (
-        select(
-            m.stage == rollout.stage, m.state, func.count(), func.sum(case((silent, 1), else_=0))
-        )
+        select(m.stage, m.state, func.count(), func.sum(case((silent, 1), else_=0)))
         .join(devices, d.id == m.device_id)
         .where(
             m.rollout_id == rollout.key,
             m.wish.is_not(None),
             m.state.in_([one.value for one in _COUNTED]),
         )
-        .group_by(m.stage == rollout.stage, m.state)
+        .group_by(m.stage, m.state)
     )
     rows = connection.execute(query).all()
     return (
-        _tally([row for row in rows if row[0]], deaf=deaf),
+        _tally([row for row in rows if row[0] == rollout.stage], deaf=deaf),
         _tally(rows, deaf=deaf),
     )
 
