@@ -21,7 +21,9 @@ from edgeqa_cloud.words import parse_span
 MAX_FILE_BYTES = 16 << 20
 _SHOWN_CHARS = 60
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%\Z", re.ASCII)
-_COUNT = re.compile(r"\d{1,9}\Z", re.ASCII)
+_COUNT = re.compile(r"\d+\Z", re.ASCII)
+# More digits than any count that is taken has.
+_MAX_DIGITS = 18
 _WINDOW = re.compile(
     r"(?:(?P<days>[a-z,-]+)\s+)?(?P<begin>\d\d:\d\d)\s*-\s*(?P<end>\d\d:\d\d)"
     r"(?:\s+(?P<zone>[A-Za-z0-9_+/-]+))?\Z"
@@ -130,7 +132,7 @@ def _stage(text: str) -> dict[str, Any]:
     if percent := _PERCENT.match(size):
         stage["percent"] = float(percent[1])
     elif _COUNT.match(size):
-        stage["count"] = int(size)
+        stage["count"] = int(size[:_MAX_DIGITS])
     elif size:
         stage["devices"] = size.split("+")
     else:
