@@ -114,13 +114,18 @@ def _model(value: str | float | None) -> ColumnElement[str]:
 
 def _text(column: ColumnElement[AnyType], operator: Operator, value: str) -> ColumnElement[bool]:
     if operator is Operator.EQUAL:
-        return and_(column.is_not(None), column == value)
-    if "*" not in value:
-        return holds(column, value)
+        found = column == value
+    elif "*" in value:
+        found = func.lower(column).like(func.lower(_pattern(value)), escape=_ESCAPE)
+    else:
+        found = holds(column, value)
+    return and_(column.is_not(None), found)
+
+
+def _pattern(value: str) -> str:
     for special in (_ESCAPE, "%", "_"):
         value = value.replace(special, _ESCAPE + special)
-    pattern = func.lower(value.replace("*", "%"))
-    return func.lower(func.coalesce(column, "")).like(pattern, escape=_ESCAPE)
+    return value.replace("*", "%")
 
 
 def _ordered(
