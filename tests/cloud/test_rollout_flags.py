@@ -63,7 +63,8 @@ def test_stages(text: str, sizes: list[Any]) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", ",", "5%:never", "101%", "0%", "0", "-5%", "50%,5%", "10,5", "5%,5%", "a b",
-     "a+a", "a,a", "5%:10m:3", "99999999999", "9" * 5000, "5%:-1s", "\x1b[31m", "a/b:1m", "nan%", "1e3%"],
+     "a+a", "a,a", "5%:10m:3", "99999999999", "9" * 5000, "5%:-1s", "\x1b[31m", "a/b:1m",
+     "nan%", "1e3%"],
 )  # fmt: skip
 def test_stages_that_make_no_sense(text: str) -> None:
     assert "stage" in refused(stages=text)
