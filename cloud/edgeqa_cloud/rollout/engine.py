@@ -26,7 +26,7 @@ from edgeqa_cloud.rollout.deployer import Deployer
 from edgeqa_cloud.rollout.leadership import Leadership, LeaseLostError
 from edgeqa_cloud.rollout.model import Order
 from edgeqa_cloud.rollout.states import MemberState, RolloutState
-from edgeqa_cloud.rollout.steering import Steering
+from edgeqa_cloud.rollout.steering import Pace, Steering
 from edgeqa_cloud.rollout.store import FINAL_STATES, OvertakenError
 from edgeqa_cloud.rollout.tables import rollout_members, rollout_orders, rollouts
 from edgeqa_cloud.rollout.world import World
@@ -61,6 +61,7 @@ class Engine:
         deployer: started and stopped with this.
         every_s: between two looks.
         ready: whether the tables are there; until then it only waits.
+        pace: of what is not done at each look.
         now_ms: our clock.
         monotonic: seconds.
     """
@@ -75,6 +76,7 @@ class Engine:
         now_ms: Callable[[], int],
         log: FilteringBoundLogger,
         ready: Callable[[], bool] = lambda: True,
+        pace: Pace | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -93,6 +95,7 @@ class Engine:
             now_ms=now_ms,
             monotonic=monotonic,
             log=log,
+            pace=pace,
         )
         self._poked = threading.Event()
         self._stop = threading.Event()

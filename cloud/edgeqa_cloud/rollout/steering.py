@@ -25,17 +25,27 @@ from edgeqa_cloud.rollout.states import MemberState, RolloutState
 from edgeqa_cloud.rollout.world import NOT_OURS, Course, World
 from edgeqa_cloud.targets.resolve import resolve
 
-# Evidence is gathered so often, and less often where it takes long: at most a tenth of the time.
-GATHER_EVERY_S = 2.0
+# Evidence is gathered less often where it takes long: at most a tenth of the time.
 _GATHER_REST = 10.0
 _GATHER_MOST_S = 60.0
 # A stage is not left on gates that are older.
 _FRESH_S = 1.0
-# Devices that have come to match the target are looked for so often.
-JOIN_EVERY_S = 15.0
 _JOIN_REST = 50.0
 _MAX_JOINERS = 5000
 _JUDGED = frozenset({RolloutState.RUNNING, RolloutState.PAUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often what costs more than a look is done, at most.
+
+    Attributes:
+        gather_s: evidence is gathered.
+        join_s: devices that have come to match the target are looked for.
+    """
+
+    gather_s: float = 2.0
+    join_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class Steering:
         now_ms: our clock.
         monotonic: seconds.
         new_id: of wishes.
+        pace: of what is not done at each look.
     """
 
     def __init__(
@@ -73,6 +84,7 @@ class Steering:
         log: FilteringBoundLogger,
         monotonic: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] = new_wish_id,
+        pace: Pace | None = None,
     ) -> None:
         self._database = database
         self._committer = committer
@@ -81,6 +93,7 @@ class Steering:
         self._monotonic = monotonic
         self._new_id = new_id
         self._log = log
+        self._pace = pace or Pace()
         self._hearing = Hearing()
 
     def steer(self, course: Course, *, fresh: Collection[int], orders: Sequence[Order]) -> Done:
@@ -131,7 +144,7 @@ class Steering:
         if rollout.state not in _JUDGED or not any(
             one.wish is not None and one.stage <= rollout.stage for one in rollout.members.values()
         ):
-            course.gather_at = began + GATHER_EVERY_S
+            course.gather_at = began + self._pace.gather_s
             return None
         now_ms = self._now_ms()
         with self._database.reading() as connection:
@@ -146,7 +159,7 @@ class Steering:
         course.gates_at = self._monotonic()
         took_s = course.gates_at - began
         course.gather_at = course.gates_at + min(
-            _GATHER_MOST_S, max(GATHER_EVERY_S, _GATHER_REST * took_s)
+            _GATHER_MOST_S, max(self._pace.gather_s, _GATHER_REST * took_s)
         )
         return None if list(before) == list(gates) else gates
 
@@ -169,7 +182,7 @@ class Steering:
         new = [one for one in found if one.device_id not in rollout.members]
         course.joiners = [Joiner(one.device_id, one.device) for one in new[:_MAX_JOINERS]]
         took_s = self._monotonic() - began
-        course.join_at = self._monotonic() + max(JOIN_EVERY_S, _JOIN_REST * took_s)
+        course.join_at = self._monotonic() + max(self._pace.join_s, _JOIN_REST * took_s)
 
     def _turns(self, course: Course, outcome: Outcome) -> dict[int, Baseline]:
         """The wishes that devices had whose turn has just come."""

@@ -14,6 +14,7 @@ from edgeqa_cloud.database import Database
 from edgeqa_cloud.rollout.deployer import Deployer
 from edgeqa_cloud.rollout.engine import Engine
 from edgeqa_cloud.rollout.leadership import Leadership
+from edgeqa_cloud.rollout.steering import Pace
 from edgeqa_cloud.settings import CloudSettings
 
 
@@ -23,6 +24,7 @@ def wire_engine(
     database: Database,
     log: FilteringBoundLogger,
     ready: Callable[[], bool] = lambda: True,
+    pace: Pace | None = None,
 ) -> Engine:
     """All parts, not started.
 
@@ -30,6 +32,7 @@ def wire_engine(
         settings: of the process.
         database: for the engine and its deployer.
         ready: whether the tables are there.
+        pace: of what is not done at each look.
 
     Raises:
         ConfigError: a file that the broker's settings name is not usable.
@@ -55,6 +58,7 @@ def wire_engine(
         now_ms=unix_ms,
         log=log,
         ready=ready,
+        pace=pace,
     )
 
 
