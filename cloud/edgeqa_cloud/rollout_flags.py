@@ -104,6 +104,10 @@ def read_spec_file(file: Path) -> dict[str, Any]:
         raise UsageError(f"--spec: {file} is no {kind}: {error}") from error
     if not isinstance(fields, dict):
         raise UsageError(f"--spec: {file} holds no JSON object")
+    gates = fields.get("gates")
+    if isinstance(gates, dict):  # TOML has no null
+        fields["gates"] = {name: gate if gate is not False else None
+                           for name, gate in gates.items()}  # fmt: skip
     return fields
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from edgeqa.errors import ExitCode, UsageError
 from edgeqa_cloud.rollout.spec import RolloutSpec
+from edgeqa_cloud.rollout.spec_doc import page
 from edgeqa_cloud.rollout_flags import MAX_FILE_BYTES, Flags, spec_of
 
 MODEL = "minilm-l6-squad@0.2.0"
@@ -150,10 +151,13 @@ def test_a_file_and_flags_over_it(tmp_path: Path) -> None:
         [gates.f1]
         max_drop = 1
         required = false
+        [gates]
+        memory = false
         """
     )
     made = spec(toml, package=None)
     assert (made.package.version, made.target.groups) == ("0.1.1", ["site-1"])
+    assert made.gates.memory is None
     over = spec(toml, package=MODEL, tags=["t"], gates=["f1.max_drop=2"],
                 others={"note": "now", "max_per_minute": None})  # fmt: skip
     assert (over.package.version, over.target.groups, over.target.tags) == ("0.2.0", [], ["t"])
@@ -193,3 +197,14 @@ def test_no_file(tmp_path: Path) -> None:
     assert "directory" in refused(tmp_path)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     assert "binary.toml" in refused(tmp_path / "binary.toml")
+
+
+def test_the_reference_is_up_to_date_and_its_example_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rollout-spec.md").read_text(encoding="utf-8")
+    assert text == page(), "run: python -m edgeqa_cloud.rollout.spec_doc > docs/rollout-spec.md"
+    file = tmp_path / "example.toml"
+    file.write_text(text.split("```toml\n")[1].split("```")[0])
+    made = spec(file, package=None)
+    assert (made.max_per_minute, len(made.stages), made.target.query) == (100, 3, "memory>=4")
+    for name in RolloutSpec.model_fields:
+        assert f"| `{name}` |" in text

@@ -54,7 +54,7 @@ class Target(Spec):
         default=None,
         min_length=1,
         max_length=2000,
-        description="Narrows them down: see docs/rollouts.md, such as `model=minilm-l6-squad "
+        description="Narrows them down: see docs/targets.md, such as `model=minilm-l6-squad "
         "memory>=4`. Alone, it is a query over all devices.",
     )
 
