@@ -16,6 +16,7 @@ from edgeqa.flags import settings_options
 from edgeqa_cloud.device_filter import ALL_DEVICES, MAX_PAGE, DeviceFilter, DeviceSort
 from edgeqa_cloud.fleet_show import history_lines
 from edgeqa_cloud.fleet_tables import list_lines, summary_lines
+from edgeqa_cloud.fleet_tag import tag_devices
 from edgeqa_cloud.fleet_views import DeviceHistory, DevicePage, FleetSummary
 from edgeqa_cloud.presence import Presence
 from edgeqa_cloud.screen import make_console, print_lines, readers_may_leave, watch, width_of
@@ -83,6 +84,15 @@ def list_(
     in_group: Annotated[
         str | None, typer.Option("--group", metavar="GROUP", help="Only devices of this group.")
     ] = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="TAG", help="Only devices with this tag.")
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="QUERY", help="Only where it holds, such as 'em<70 seen<1h'; docs/targets.md."
+        ),
+    ] = None,
     search: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only where id, board or model hold it.")
     ] = None,
@@ -96,17 +106,22 @@ def list_(
 ) -> None:
     """List devices: presence, model, EM, F1, p95, temperature, when last heard.
 
-    Exit codes: 0 done, or --watch ended by Ctrl-C, 3 a setting is wrong, 4 no database.
+    Exit codes: 0 done, or --watch ended by Ctrl-C, 2 a wrong query, 3 a setting is wrong, 4 no
+    database.
     """
+    from edgeqa_cloud.targets.query import parse  # noqa: PLC0415  SQLAlchemy takes its time
+
     which = DeviceFilter(
         presence=frozenset(presence) if presence else None,
         model=model,
         group=in_group,
         text=search,
+        tag=tag,
+        query=None if query is None else parse(query),
     )
 
     def page(connection: Connection) -> DevicePage:
-        from edgeqa_cloud.queries import list_devices  # noqa: PLC0415  SQLAlchemy takes its time
+        from edgeqa_cloud.queries import list_devices  # noqa: PLC0415  as above
 
         return list_devices(
             connection, now_ms=_now_ms(), which=which, sort=sort, descending=reverse, limit=limit,
@@ -177,6 +192,9 @@ def summary(
         return summary_lines(view, width=width)
 
     _show(settings, figures, lines, as_json=as_json, every_s=_every(watching, every))
+
+
+app.command("tag")(with_database(tag_devices))
 
 
 def _show(

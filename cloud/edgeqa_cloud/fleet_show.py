@@ -78,6 +78,7 @@ def _facts(history: DeviceHistory) -> Iterator[Text]:
     yield _pair("agent", f"{words.said(device.agent_version)}, "
                          f"onnxruntime {words.said(device.onnxruntime_version)}")  # fmt: skip
     yield _pair("groups", ", ".join(map(words.said, device.groups)) or words.NOTHING)
+    yield _pair("tags", ", ".join(map(words.said, device.tags)) or words.NOTHING)
     temperature, memory = heat(device), words.mebibytes(device.resident_bytes)
     flags = ", ".join(map(words.said, device.throttled))
     yield _pair("now", f"{temperature.text} °C, {memory}" + (f"; {flags}" if flags else ""))

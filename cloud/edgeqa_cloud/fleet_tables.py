@@ -33,6 +33,7 @@ _LIST = (
     Column("°C", right=True),
     Column("SEEN", right=True),
 )
+_TAGS = Column("TAGS", least=8)
 _MODELS = (
     Column("MODEL", least=20),
     Column("DEVICES", right=True),
@@ -52,7 +53,9 @@ def list_lines(page: DevicePage, *, width: int | None, matched: bool) -> Iterato
         matched: whether a filter was given, for what is said where nothing is shown.
     """
     if page.devices:
-        yield from table_lines(_LIST, [_row(one, page.now_ms) for one in page.devices], width=width)
+        tagged = any(one.tags for one in page.devices)
+        rows = [_row(one, page.now_ms, tagged=tagged) for one in page.devices]
+        yield from table_lines((*_LIST, _TAGS) if tagged else _LIST, rows, width=width)
     if not page.total:
         yield Text("no device matches" if matched else NO_DEVICES)
         return
@@ -112,7 +115,7 @@ def model_cell(model: ModelView | None, style: str = "") -> Cell:
     return Cell(words.said(model.name), style, tail=f" {words.said(model.version)}")
 
 
-def _row(one: DeviceView, now_ms: int) -> tuple[Cell | str, ...]:
+def _row(one: DeviceView, now_ms: int, *, tagged: bool) -> tuple[Cell | str, ...]:
     swap = SWAP_STYLES.get(one.swap_state or "", "")
     return (
         words.said(one.device),
@@ -123,6 +126,7 @@ def _row(one: DeviceView, now_ms: int) -> tuple[Cell | str, ...]:
         words.milliseconds(one.p95_ms),
         heat(one),
         words.ago(one.last_seen_ms, now_ms),
+        *([words.said(" ".join(one.tags))] if tagged else []),
     )
 
 
