@@ -20,7 +20,7 @@ from edgeqa_cloud.web.marking import Piece, marked, stands_in
 from edgeqa_cloud.web.rendering import render
 
 if TYPE_CHECKING:
-    from edgeqa_cloud.api.access import Caller
+    from edgeqa_cloud.access.roles import Caller
     from edgeqa_cloud.api.parts import Console
 
 # As many as the fields take; agents have bounds of their own and refuse what is longer.

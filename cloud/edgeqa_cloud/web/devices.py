@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection, func, select
 
 from edgeqa_cloud.device_filter import ALL_DEVICES
-from edgeqa_cloud.fleet_views import ModelSummary
 from edgeqa_cloud.queries import list_devices
 from edgeqa_cloud.rollout.tables import device_tags
 from edgeqa_cloud.summary import model_summaries
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 # Suggestions while typing; any other name can be typed too.
 MAX_SUGGESTED = 200
-_NO_CHOICES: dict[str, list[ModelSummary] | list[str]] = {"models": [], "groups": [], "tags": []}
+_NO_CHOICES: dict[str, Any] = {"models": [], "groups": [], "tags": []}
 
 
 def router(console: Console) -> APIRouter:
@@ -66,7 +65,7 @@ def _address(request: Request, state: ListState) -> dict[str, str]:
     return {"HX-Replace-Url": state.address()} if asked and not is_live(request) else {}
 
 
-def _choices(connection: Connection, now_ms: int) -> dict[str, list[ModelSummary] | list[str]]:
+def _choices(connection: Connection, now_ms: int) -> dict[str, Any]:
     groups = each_text(devices.c.groups)
     return {
         "models": model_summaries(connection, now_ms=now_ms)[:MAX_SUGGESTED],

@@ -7,10 +7,11 @@ database is away they say so and try again.
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
@@ -18,15 +19,25 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
-from edgeqa_cloud.api.access import Caller, operator, viewer
-from edgeqa_cloud.database import DatabaseError
-from edgeqa_cloud.web.addresses import login_address
+from edgeqa.errors import EdgeqaError
+from edgeqa_cloud.api.access import Operator, Viewer
+from edgeqa_cloud.api.problems import RETRY_AFTER_S, Problem, database_away, problem_of
+from edgeqa_cloud.web.addresses import login_address, own_address
 from edgeqa_cloud.web.rendering import render
 
-Viewer = Annotated[Caller, Depends(viewer)]
-Operator = Annotated[Caller, Depends(operator)]
+__all__ = [
+    "Operator", "PageProblem", "Viewer", "is_live", "is_refresh", "page_router", "problem_page",
+    "refused_page", "to_login",
+]  # fmt: skip
 
 _HOME = ("/", "Overview")
+_TITLES = {
+    "database_unreachable": "The database is away.",
+    "forbidden": "You may not do this.",
+    "404": "There is no such page.",
+    "405": "This page takes no such request.",
+    "503": "That is away.",
+}
 
 
 class PageProblem(Exception):  # noqa: N818  not an error of ours: what a page says
@@ -52,7 +63,7 @@ class PageProblem(Exception):  # noqa: N818  not an error of ours: what a page s
 class PageRoute(APIRoute):
     """A route whose errors are pages."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of the framework, and pages for what it raises."""
         handle = super().get_route_handler()
 
@@ -61,12 +72,14 @@ class PageRoute(APIRoute):
                 return await handle(request)
             except PageProblem as problem:
                 return problem_page(request, problem)
-            except (DatabaseError, DBAPIError, PoolTimeoutError):
-                return problem_page(request, _away(request))
+            except (DBAPIError, PoolTimeoutError):
+                return refused_page(request, database_away())
+            except EdgeqaError as error:
+                return refused_page(request, problem_of(error))
             except RequestValidationError as error:
                 return problem_page(request, _invalid(error))
             except HTTPException as error:
-                return _refused(request, error)
+                return refused_page(request, error)
 
         return answer
 
@@ -91,7 +104,9 @@ def problem_page(request: Request, problem: PageProblem) -> Response:
     return render(
         request, "error.html", status=problem.status, title=problem.title, text=problem.text,
         code=problem.code, back=problem.back, number=problem.status,
-        headers={"Retry-After": "5"} if problem.status == 503 else None,  # noqa: PLR2004
+        caller=getattr(request.state, "caller", None),
+        headers={"Retry-After": str(RETRY_AFTER_S)}
+        if problem.status == HTTPStatus.SERVICE_UNAVAILABLE else None,
     )  # fmt: skip
 
 
@@ -106,33 +121,28 @@ def to_login(request: Request) -> Response:
         after = urllib.parse.urlsplit(request.headers.get("referer", "")).path
     elif request.url.query:
         after += f"?{request.url.query}"
+    if request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET":
+        # A link on somebody else's page: browsers do not send our cookie along (SameSite=Strict),
+        # but do when our own page leads to the same address.
+        return render(request, "onward.html", address=own_address(after))
     return RedirectResponse(login_address(after), status_code=303)
 
 
-def _refused(request: Request, error: HTTPException) -> Response:
-    match error.status_code:
-        case 401:
-            return to_login(request)
-        case 403:
-            problem = PageProblem(
-                403, "You may not do this.", "Ask an operator, or somebody who may change roles.",
-                code="forbidden",
-            )  # fmt: skip
-        case 404:
-            problem = PageProblem(404, "There is no such page.", "Check its address.")
-        case status:
-            problem = PageProblem(status, "That did not work.", str(error.detail))
-    return problem_page(request, problem)
-
-
-def _away(request: Request) -> PageProblem:
-    return PageProblem(
-        503,
-        "The database is away.",
-        "The cloud cannot reach its database; devices go on answering, and what they measure waits "
-        "on them. See the log of `edgeqa cloud run`, then try again.",
-        code="database_unreachable",
-        back=(str(request.url.path), "Try again"),
+def refused_page(request: Request, error: HTTPException) -> Response:
+    """A page for an error of the API."""
+    status = error.status_code
+    if status == HTTPStatus.UNAUTHORIZED:
+        return to_login(request)
+    code = error.code if isinstance(error, Problem) else ""
+    text = str(error.detail) if code else ""
+    title = _TITLES.get(code) or _TITLES.get(str(status)) or HTTPStatus(status).phrase
+    back = _HOME
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        back = (own_address(here), "Try again")
+    return problem_page(
+        request,
+        PageProblem(status, title, text or "Check the address.", code=code, back=back),
     )
 
 

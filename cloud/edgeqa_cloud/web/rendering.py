@@ -21,7 +21,7 @@ from edgeqa_cloud.web.assets import Assets
 from edgeqa_cloud.web.shown import FILTERS
 
 if TYPE_CHECKING:
-    from edgeqa_cloud.api.access import Caller
+    from edgeqa_cloud.access.roles import Caller
 
 _FOLDER = Path(__file__).parent
 # Below this a compressed page is hardly shorter.
