@@ -154,6 +154,17 @@ class Rollouts:
             raise UnknownRolloutError(rollout)
         return found
 
+    def check_known(self, rollout: str) -> None:
+        """See that there is such a rollout.
+
+        Raises:
+            UnknownRolloutError: there is none.
+            DatabaseError: the database is away.
+        """
+        with self._reading() as connection:
+            if queries.find_key(connection, rollout) is None:
+                raise UnknownRolloutError(rollout)
+
     def list_rollouts(
         self, which: RolloutFilter = ALL_ROLLOUTS, *, limit: int = DEFAULT_PAGE, offset: int = 0
     ) -> RolloutPage:

@@ -1,0 +1,219 @@
+"""Rollouts at the API: create, plan, look, order.
+
+A rollout's ETag is its revision. An order with `If-Match` is refused with 412 where the rollout
+changed since; without it, it is for whatever the rollout is now.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from pydantic import BaseModel, ConfigDict
+
+from edgeqa_cloud.api.access import Operator, Viewer
+from edgeqa_cloud.api.problems import Problem, ProblemView
+from edgeqa_cloud.rollout.filters import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
+    AuditFilter,
+    MemberFilter,
+    RolloutFilter,
+)
+from edgeqa_cloud.rollout.spec import RolloutSpec, Text
+from edgeqa_cloud.rollout.states import Action, MemberState, RolloutState
+from edgeqa_cloud.rollout.views import (
+    AuditPage,
+    MemberPage,
+    OrderView,
+    Plan,
+    RolloutPage,
+    RolloutView,
+)
+
+if TYPE_CHECKING:
+    from edgeqa_cloud.api.parts import Console
+
+_MAX_TEXT_CHARS = 200
+_MAX_OFFSET = 2**31 - 1
+
+RolloutId = Annotated[str, Path(max_length=64, description="Such as r-20261125-a1b2c3.")]
+SearchText = Annotated[
+    str | None, Query(max_length=_MAX_TEXT_CHARS, description="Part of it; capitals do not matter.")
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most on this page.")]
+Offset = Annotated[int, Query(ge=0, le=_MAX_OFFSET, description="To leave out first.")]
+
+
+class OrderBody(BaseModel):
+    """Why somebody orders."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: Text = ""
+
+
+def member_filter(
+    state: Annotated[list[MemberState] | None, Query(description="One of these.")] = None,
+    stage: Annotated[int | None, Query(ge=0, le=1000, description="0 is the first.")] = None,
+    text: SearchText = None,
+) -> MemberFilter:
+    """From a query."""
+    return MemberFilter(states=frozenset(state) if state else None, stage=stage, text=text)
+
+
+def rollout_filter(
+    state: Annotated[list[RolloutState] | None, Query(description="One of these.")] = None,
+    model: Annotated[
+        str | None, Query(max_length=_MAX_TEXT_CHARS, description="NAME, or NAME@VERSION.")
+    ] = None,
+    device: Annotated[
+        str | None, Query(max_length=64, description="Only those that it is in.")
+    ] = None,
+    text: SearchText = None,
+) -> RolloutFilter:
+    """From a query."""
+    states = frozenset(state) if state else None
+    return RolloutFilter(states=states, model=model, device=device, text=text)
+
+
+def router(console: Console) -> APIRouter:
+    """The endpoints."""
+    routes = APIRouter(prefix="/rollouts", tags=["rollouts"])
+    _add_reading(routes, console)
+    _add_creating(routes, console)
+    for action in Action:
+        _add_order(routes, console, action)
+    return routes
+
+
+def _add_creating(routes: APIRouter, console: Console) -> None:
+    @routes.post("", status_code=HTTPStatus.CREATED, responses=_problems(403, 409, 422, 503))
+    def create_rollout(spec: RolloutSpec, caller: Operator, response: Response) -> RolloutView:
+        """Begin a rollout; with `Idempotency-Key`, once however often it is sent."""
+        made = console.rollouts.create(spec, actor=caller.actor)
+        response.headers["ETag"] = _etag(made)
+        response.headers["Location"] = f"/api/v1/rollouts/{made.rollout}"
+        return made
+
+    @routes.post("/plan", responses=_problems(403, 409, 422, 503))
+    def plan_rollout(spec: RolloutSpec, _: Operator) -> Plan:
+        """Who would get what, and when, and what is odd about it; nothing is done."""
+        return console.rollouts.plan(spec)
+
+
+def _add_reading(routes: APIRouter, console: Console) -> None:
+    @routes.get("", responses=_problems(422, 503))
+    def list_rollouts(
+        _: Viewer,
+        which: Annotated[RolloutFilter, Depends(rollout_filter)],
+        limit: Limit = DEFAULT_PAGE,
+        offset: Offset = 0,
+    ) -> RolloutPage:
+        """Rollouts, newest first."""
+        return console.rollouts.list_rollouts(which, limit=limit, offset=offset)
+
+    @routes.get("/{rollout}", responses=_problems(404, 503))
+    def show_rollout(_: Viewer, rollout: RolloutId, response: Response) -> RolloutView:
+        """A rollout whole: stages, gates as last judged, what it waits for, orders."""
+        found = console.rollouts.view(rollout)
+        response.headers["ETag"] = _etag(found)
+        return found
+
+    @routes.get("/{rollout}/members", responses=_problems(404, 422, 503))
+    def list_members(
+        _: Viewer,
+        rollout: RolloutId,
+        which: Annotated[MemberFilter, Depends(member_filter)],
+        limit: Limit = DEFAULT_PAGE,
+        offset: Offset = 0,
+    ) -> MemberPage:
+        """Its devices, in the order of their turns."""
+        return console.rollouts.members(rollout, which, limit=limit, offset=offset)
+
+    @routes.get("/{rollout}/audit", responses=_problems(404, 422, 503))
+    def list_audit(
+        *,
+        _: Viewer,
+        rollout: RolloutId,
+        device: Annotated[str | None, Query(max_length=64)] = None,
+        actor: Annotated[str | None, Query(max_length=128)] = None,
+        action: Annotated[str | None, Query(max_length=64)] = None,
+        text: SearchText = None,
+        limit: Limit = DEFAULT_PAGE,
+        offset: Offset = 0,
+    ) -> AuditPage:
+        """What was decided and ordered, with the evidence, newest first."""
+        console.rollouts.check_known(rollout)
+        which = AuditFilter(rollout=rollout, device=device, actor=actor, action=action, text=text)
+        return console.rollouts.audit(which, limit=limit, offset=offset)
+
+
+def _add_order(routes: APIRouter, console: Console, action: Action) -> None:
+    def order(
+        caller: Operator,
+        rollout: RolloutId,
+        response: Response,
+        body: OrderBody | None = None,
+        if_match: Annotated[
+            str | None, Header(max_length=200, description="The ETag that was seen.")
+        ] = None,
+    ) -> OrderView:
+        order = console.rollouts.order(
+            rollout,
+            action,
+            actor=caller.actor,
+            note="" if body is None else body.note,
+            revision=_revision(if_match),
+        )
+        if order.state == "refused":
+            raise Problem(
+                HTTPStatus.CONFLICT, order.code or "order_refused", order.message or "refused"
+            )
+        if order.state == "waiting":
+            response.status_code = HTTPStatus.ACCEPTED
+        return order
+
+    routes.add_api_route(
+        f"/{{rollout}}/{action.value}",
+        order,
+        methods=["POST"],
+        name=f"{action.value}_rollout",
+        summary=_SUMMARIES[action],
+        responses={
+            HTTPStatus.ACCEPTED: {"model": OrderView, "description": "No engine has obeyed yet."},
+            **_problems(403, 404, 409, 412, 422, 503),
+        },
+    )
+
+
+_SUMMARIES = {
+    Action.PAUSE: "Let nobody new begin; devices under way finish.",
+    Action.RESUME: "Go on after a pause.",
+    Action.PROMOTE: "Go on without waiting for soak and undecided gates.",
+    Action.ABORT: "End it; changed devices keep the new model.",
+    Action.UNDO: "Take all its devices back to their old model.",
+}
+
+
+def _etag(view: RolloutView) -> str:
+    return f'"{view.revision}"'
+
+
+def _revision(if_match: str | None) -> int | None:
+    """The revision of an `If-Match`; None where any will do."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if not (text.isascii() and text.isdigit() and len(text) < 19):  # noqa: PLR2004  64 bits
+        raise Problem(
+            HTTPStatus.PRECONDITION_FAILED,
+            "changed_meanwhile",
+            "If-Match holds no ETag of a rollout; send the one that came with it",
+        )
+    return int(text)
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, object]]:
+    return {status: {"model": ProblemView} for status in (401, *statuses)}
