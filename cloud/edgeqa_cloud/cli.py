@@ -14,6 +14,7 @@ from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
 from edgeqa_cloud.console_settings import ConsoleSettings
 from edgeqa_cloud.metrics_settings import MetricsSettings
+from edgeqa_cloud.packages.packages_cli import packages
 from edgeqa_cloud.quarantine_cli import app as quarantine_app
 from edgeqa_cloud.settings import CloudSettings
 from edgeqa_cloud.simulate.command import simulate
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(simulate)
 
 app.add_typer(quarantine_app, name="quarantine")
+app.command()(settings_options(CloudSettings, without=_OTHERS)(packages))
 
 CheckConfig = Annotated[
     bool, typer.Option("--check-config", help="Print the settings, secrets masked, and end.")

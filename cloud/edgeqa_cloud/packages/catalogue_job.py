@@ -22,8 +22,9 @@ from edgeqa_cloud.packages.package_rows import (
 )
 from edgeqa_cloud.packages.signed_list import Offered, SignedList
 
-# A database that is away, or not made yet: at the start the collector makes it.
+# A database that is away.
 _DATABASE_RETRY_S = 1.0
+_READY_LOOK_S = 0.1
 
 
 class ReadsLists(Protocol):
@@ -40,6 +41,7 @@ class CatalogueJob:
         shown: the repository's address, as `catalogue.repository` tells it.
         every_s: between two readings.
         stop: the same that ends a reading.
+        ready: whether the tables are there; nothing is read before.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class CatalogueJob:
         now_ms: Callable[[], int],
         stop: threading.Event,
         log: FilteringBoundLogger,
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
         self._source = source
@@ -60,6 +63,7 @@ class CatalogueJob:
         self._now_ms = now_ms
         self._stop = stop
         self._log = log
+        self._ready = ready
         self._poked = threading.Event()
         self._turn = threading.Condition()
         # Readings that were begun, and that came to an end, whatever end.
@@ -107,6 +111,8 @@ class CatalogueJob:
             return self._ended >= wanted
 
     def _run(self) -> None:
+        while not self._ready() and not self._stop.wait(_READY_LOOK_S):
+            pass
         while not self._stop.is_set():
             self._poked.clear()
             with self._turn:

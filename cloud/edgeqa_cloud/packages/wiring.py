@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
@@ -20,9 +21,15 @@ _LIMITS = FetchLimits(timeout_s=20.0, retries=2)
 
 
 def wire_catalogue(
-    settings: CloudSettings, database: Database, log: FilteringBoundLogger
+    settings: CloudSettings,
+    database: Database,
+    log: FilteringBoundLogger,
+    ready: Callable[[], bool] = lambda: True,
 ) -> CatalogueJob | None:
     """The job, not started; None where the settings name no repository.
+
+    Args:
+        ready: whether the tables are there.
 
     Raises:
         ConfigError: the root of trust cannot be read, or is none.
@@ -53,4 +60,5 @@ def wire_catalogue(
         now_ms=unix_ms,
         stop=stop,
         log=log,
+        ready=ready,
     )

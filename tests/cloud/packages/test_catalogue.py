@@ -407,7 +407,18 @@ def test_it_reads_at_once_where_somebody_asks(
     cloud.job.stop()
 
 
-def test_a_database_that_comes_later(cloud: Cloud) -> None:
+def test_nothing_is_read_before_the_tables_are_there(cloud: Cloud) -> None:
+    ready = threading.Event()
+    cloud.job._ready = ready.is_set
+    with cloud.job:
+        assert not cloud.job.refresh(timeout_s=0.3)
+        assert cloud.view().tried_ms is None
+        ready.set()
+        assert cloud.job.refresh(timeout_s=30)
+    assert cloud.offered() == ["tiny 1.0.0"]
+
+
+def test_a_database_that_is_away(cloud: Cloud) -> None:
     path = Path(str(cloud.database.engine.url.database))
     tables = path.read_bytes()
     cloud.database.close()
