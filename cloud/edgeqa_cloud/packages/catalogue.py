@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, false, func, select, true
 
 from edgeqa.commands import unix_ms
 from edgeqa.errors import EdgeqaError, ExitCode
 from edgeqa_cloud.rollout.tables import catalogue, packages
 from edgeqa_cloud.rollout.views import CatalogueView, PackageView
 from edgeqa_cloud.tables import devices
+from edgeqa_cloud.targets.columns import is_storable
 from edgeqa_cloud.words import said
 
+MAX_PAGE = 10_000
+# Those that are offered first, then by name, the newest of each first.
+_ORDER = (packages.c.gone_ms.is_not(None), packages.c.name, packages.c.id.desc())
 # Of those that are named where somebody asks for one that is not there.
 _MOST_NAMED = 20
 _EXPIRED = "repository_expired"
@@ -26,6 +31,22 @@ class PackageError(EdgeqaError):
 
     code = "unknown_package"
     exit_code = ExitCode.REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFilter:
+    """Which packages; None lets all through.
+
+    Attributes:
+        offered: now, or not any more.
+    """
+
+    name: str | None = None
+    version: str | None = None
+    offered: bool | None = None
+
+
+ALL_PACKAGES = PackageFilter()
 
 
 def find_package(
@@ -47,11 +68,8 @@ def find_package(
         PackageError: see there.
     """
     _check_read(connection, unix_ms() if now_ms is None else now_ms)
-    rows = connection.execute(
-        _select().where(
-            packages.c.name == name, packages.c.version == version, packages.c.gone_ms.is_(None)
-        )
-    ).all()
+    which = PackageFilter(name=name, version=version, offered=True)
+    rows = connection.execute(_select().where(_conditions(which))).all()
     if not rows:
         raise _unknown(connection, name, version)
     found = next((row for row in rows if digest in {None, row.digest}), None)
@@ -63,12 +81,31 @@ def find_package(
     return _view(found)
 
 
-def catalogue_view(connection: Connection) -> CatalogueView:
-    """The repository as last read, with all packages that it offers or offered."""
+def show_package(connection: Connection, name: str, version: str) -> PackageView:
+    """A package that is, or was, offered; of several that were, the last.
+
+    Raises:
+        PackageError: `unknown_package`.
+    """
+    which = _conditions(PackageFilter(name=name, version=version))
+    row = connection.execute(_select().where(which).order_by(*_ORDER).limit(1)).one_or_none()
+    if row is None:
+        raise _unknown(connection, name, version)
+    return _view(row)
+
+
+def catalogue_view(
+    connection: Connection,
+    *,
+    which: PackageFilter = ALL_PACKAGES,
+    limit: int = MAX_PAGE,
+    offset: int = 0,
+) -> CatalogueView:
+    """The repository as last read, with packages that it offers, or offered."""
     row = connection.execute(select(catalogue)).one_or_none()
-    rows = connection.execute(
-        _select().order_by(packages.c.gone_ms.is_not(None), packages.c.name, packages.c.id.desc())
-    )
+    wanted = _conditions(which)
+    total = connection.execute(select(func.count()).select_from(packages).where(wanted))
+    rows = connection.execute(_select().where(wanted).order_by(*_ORDER).limit(limit).offset(offset))
     return CatalogueView(
         repository=None if row is None else row.repository,
         tried_ms=None if row is None else row.tried_ms,
@@ -76,8 +113,20 @@ def catalogue_view(connection: Connection) -> CatalogueView:
         expires_ms=None if row is None else row.expires_ms,
         code=None if row is None else row.code,
         message=None if row is None else row.message,
+        total=total.scalar_one(),
         packages=[_view(one) for one in rows],
     )
+
+
+def _conditions(which: PackageFilter) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [true()]
+    for column, wanted in ((packages.c.name, which.name), (packages.c.version, which.version)):
+        if wanted is not None:
+            conditions.append(column == wanted if is_storable(wanted) else false())
+    if which.offered is not None:
+        gone = packages.c.gone_ms
+        conditions.append(gone.is_(None) if which.offered else gone.is_not(None))
+    return and_(*conditions)
 
 
 def _check_read(connection: Connection, now_ms: int) -> None:
@@ -106,22 +155,19 @@ def _check_read(connection: Connection, now_ms: int) -> None:
 
 
 def _unknown(connection: Connection, name: str, version: str) -> PackageError:
+    wanted = f"the repository offers no {said(name)} {said(version)}"
     offered = connection.execute(
-        select(packages.c.name, packages.c.version)
-        .where(packages.c.gone_ms.is_(None))
-        .order_by(packages.c.name != name, packages.c.name, packages.c.id.desc())
+        select(packages.c.name, packages.c.version).where(packages.c.gone_ms.is_(None))
     ).all()
     if not offered:
         return PackageError(
-            f"the repository offers no {name} {version}: it offers nothing; publish a package with "
-            "`edgeqa models publish`"
+            f"{wanted}: it offers nothing; publish a package with `edgeqa models publish`"
         )
+    # Other versions of that name first: most likely it is one of them that is meant.
+    offered = sorted(offered, key=lambda one: (one.name != name, one.name, one.version))
     shown = ", ".join(f"{one.name} {one.version}" for one in offered[:_MOST_NAMED])
     more = len(offered) - _MOST_NAMED
-    return PackageError(
-        f"the repository offers no {name} {version}; there are {shown}"
-        + (f" and {more} more" if more > 0 else "")
-    )
+    return PackageError(f"{wanted}; there are {shown}" + (f" and {more} more" if more > 0 else ""))
 
 
 def _select() -> Any:

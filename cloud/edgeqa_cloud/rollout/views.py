@@ -202,6 +202,7 @@ class CatalogueView(View):
     expires_ms: int | None
     code: str | None
     message: str | None
+    total: int = Field(default=0, description="Packages that the filter lets through.")
     packages: list[PackageView]
 
 

@@ -22,6 +22,13 @@ class TagCount(View):
     devices: int
 
 
+class TagPage(View):
+    """Some of the tags in use."""
+
+    total: int
+    tags: list[TagCount]
+
+
 class TagChange(View):
     """What a change of many devices did."""
 

@@ -19,11 +19,12 @@ from edgeqa_cloud.rollout.spec import Target
 from edgeqa_cloud.rollout.tables import device_tags
 from edgeqa_cloud.tables import devices
 from edgeqa_cloud.targets.resolve import check_known, target_condition
-from edgeqa_cloud.targets.tag_views import DeviceTags, TagChange, TagCount
+from edgeqa_cloud.targets.tag_views import DeviceTags, TagChange, TagCount, TagPage
 from edgeqa_cloud.words import said
 
 # More names than anyone gives to one device.
 MAX_TAGS = 64
+MAX_PAGE = 10_000
 # Of the devices that a change touched, this many are named in the audit log.
 _MOST_NAMED = 1000
 # Bound values of one statement: SQLite takes 32,766.
@@ -37,14 +38,18 @@ class TagsError(UsageError):
     code = "bad_tags"
 
 
-def tag_counts(connection: Connection) -> list[TagCount]:
-    """All tags in use, by name."""
+def tag_page(connection: Connection, *, limit: int = MAX_PAGE, offset: int = 0) -> TagPage:
+    """Tags in use, by name."""
+    total = connection.execute(select(func.count(device_tags.c.tag.distinct())))
     rows = connection.execute(
         select(device_tags.c.tag, func.count().label("devices"))
         .group_by(device_tags.c.tag)
         .order_by(device_tags.c.tag)
+        .limit(limit)
+        .offset(offset)
     )
-    return [TagCount(tag=tag, devices=count) for tag, count in rows]
+    tags = [TagCount(tag=tag, devices=count) for tag, count in rows]
+    return TagPage(total=total.scalar_one(), tags=tags)
 
 
 def read_tags(connection: Connection, device: str) -> DeviceTags:

@@ -23,7 +23,7 @@ from edgeqa_cloud.targets.tags import (
     change_tags,
     read_tags,
     set_tags,
-    tag_counts,
+    tag_page,
 )
 
 NOW_MS = 1_800_000_000_000
@@ -120,8 +120,10 @@ def test_many_devices_by_target(fleet: Fleet) -> None:
     assert entry.evidence["devices"] == ["a", "b", "c"]
     assert entry.evidence["target"] == {"query": "device~*"}
     with fleet.database.reading() as connection:
-        counts = {one.tag: one.devices for one in tag_counts(connection)}
+        counts = {one.tag: one.devices for one in tag_page(connection).tags}
+        second = tag_page(connection, limit=1, offset=1)
     assert counts == {"kept": 1, "newer": 3}
+    assert (second.total, [one.tag for one in second.tags]) == (2, ["newer"])
 
 
 def test_ten_thousand_devices(fleet: Fleet) -> None:
