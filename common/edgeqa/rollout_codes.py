@@ -26,4 +26,14 @@ ROLLOUT_CODES: tuple[Code, ...] = (
     Code("repository_unread", _A, "No model repository is configured, or it was never read.",
          "Set `repository` and `repository_root` of `edgeqa cloud run`; the message says why it "
          "cannot be read."),
+    Code("empty_target", _A, "No device matches the target.",
+         "Name other devices, groups or tags, or a wider query: `edgeqa fleet list` shows all."),
+    Code("stage_outside_target", _A, "A stage names devices that the target does not mean.",
+         "Add them to the target, or take them out of the stage."),
+    Code("overlapping_stages", _A, "A stage ends before an earlier one, or takes what a later one "
+         "names.", "Sizes are cumulative: let them grow."),
+    Code("impossible_gates", _A, "A gate could never be decided.",
+         "The message says which, and what to change."),
+    Code("impossible_rollout", _A, "A rollout cannot be made as it is ordered.",
+         "The message says why."),
 )  # fmt: skip
