@@ -83,14 +83,15 @@ def _token_of_file(settings: ApiSettings) -> str:
 
 
 def authorities(settings: ApiSettings) -> ssl.SSLContext | bool:
-    """Whose certificates are trusted; True: those that the system trusts.
+    """Whose certificates are trusted; False: none are shown, as the URL is not https.
 
     Raises:
         ConfigError: the file cannot be read.
     """
-    if settings.ca_file is None:
-        return True
+    file = settings.ca_file
     try:
-        return ssl.create_default_context(cafile=str(settings.ca_file))
+        if file is None and not settings.url.startswith("https:"):
+            return False  # a tenth of a second for nothing
+        return ssl.create_default_context(cafile=None if file is None else str(file))
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"ca_file: {settings.ca_file}: {error}") from error
+        raise ConfigError(f"ca_file: {file}: {error}") from error

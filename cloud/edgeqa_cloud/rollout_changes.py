@@ -41,6 +41,7 @@ class Changes:
     def __init__(self, *, settings: ApiSettings, rollout: str) -> None:
         self._rollout = rollout
         self._client = ApiClient(settings=settings)
+        self._timeout_s = settings.timeout_s
         self._changed = threading.Event()
         self._stop = threading.Event()
         self._connected = threading.Event()
@@ -95,7 +96,7 @@ class Changes:
 
     def _listen(self) -> bool:
         """Until the stream ends; False where there is none to be had, ever."""
-        timeout = httpx.Timeout(self._client.http.timeout, read=_SILENCE_S)
+        timeout = httpx.Timeout(self._timeout_s, read=_SILENCE_S)
         with self._client.http.stream(
             "GET", f"{ROOT}/events", headers={"Accept": "text/event-stream"}, timeout=timeout
         ) as response:

@@ -13,7 +13,6 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from edgeqa.errors import ConfigError, EdgeqaError, ExitCode
-from edgeqa.show import clean
 from edgeqa_cloud.api_settings import ApiSettings, authorities, read_token, token_source
 from edgeqa_cloud.rollout.refusals import UnknownRolloutError
 from edgeqa_cloud.rollout.spec import RolloutSpec
@@ -26,6 +25,7 @@ from edgeqa_cloud.rollout.views import (
     RolloutPage,
     RolloutView,
 )
+from edgeqa_cloud.words import SENTENCE_CHARS, said
 
 ViewT = TypeVar("ViewT", bound=BaseModel)
 Query = Mapping[str, Any]
@@ -35,7 +35,6 @@ ROOT = "/api/v1"
 _TRIES = 3
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_SHOWN_CHARS = 500
 
 
 class ApiError(EdgeqaError):
@@ -236,8 +235,8 @@ def _problem(response: httpx.Response) -> tuple[str, str] | None:
     if not isinstance(body, dict) or not isinstance(body.get("code"), str):
         return None
     detail = body.get("detail") or body.get("title") or body["code"]
-    return clean(body["code"])[:64], clean(str(detail))[:_SHOWN_CHARS]
+    return said(body["code"], most=64), said(str(detail), most=SENTENCE_CHARS)
 
 
 def _reason(error: Exception) -> str:
-    return clean(str(error))[:_SHOWN_CHARS] or type(error).__name__
+    return said(str(error)) if str(error) else type(error).__name__

@@ -18,6 +18,7 @@ from edgeqa_cloud.rollout_parts import (
     now_ms,
     opened,
     show,
+    somebody_is_there,
     watch_to_end,
     with_api,
 )
@@ -157,10 +158,10 @@ def create(
                 as_json=as_json,
             )
             return
-        if console.is_terminal and not yes and not as_json:
+        if somebody_is_there() and not yes and not as_json:
             lines = plan_lines(client.plan(wanted), now_ms=now_ms(), width=width_of(console))
             print_lines(console, list(lines))
-            ask("Begin?", yes=False)
+            ask("Begin?")
         made = client.create(wanted)
         if not watching:
             show(

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from edgeqa.errors import UsageError
 from edgeqa.show import clean
 from edgeqa_cloud.rollout.spec import Day, RolloutGates, RolloutSpec
-from edgeqa_cloud.words import parse_span
+from edgeqa_cloud.words import SENTENCE_CHARS, parse_span, said
 
 # A target of 100,000 devices by name is 7 MB.
 MAX_FILE_BYTES = 16 << 20
@@ -119,14 +119,14 @@ def _package(text: str) -> dict[str, str]:
 
 
 def _target(flags: Flags) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "all": flags.everything,
         "devices": list(flags.devices),
         "groups": list(flags.groups),
         "tags": list(flags.tags),
         "query": flags.query,
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in parts.items() if value}
 
 
 def _stage(text: str) -> dict[str, Any]:
@@ -159,10 +159,10 @@ def span_s(text: str, option: str) -> float:
 
 
 def _gates(
-    before: dict[str, Any], said: Sequence[str], switched_off: Sequence[str]
+    before: dict[str, Any], set_to: Sequence[str], switched_off: Sequence[str]
 ) -> dict[str, Any]:
     gates: dict[str, Any] = dict(before)
-    for one in said:
+    for one in set_to:
         path, value = _pair(one, "--gate")
         name, _, part = path.partition(".")
         _check_gate(name, "--gate")
@@ -242,12 +242,12 @@ def _part(fields: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _explained(error: ValidationError) -> str:
-    said = []
+    parts = []
     for one in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(str(part) for part in one["loc"])
         message = str(one["msg"]).removeprefix("Value error, ")
-        said.append(f"{where}: {message}" if where else message)
-    return clean("; ".join(said))
+        parts.append(f"{where}: {message}" if where else message)
+    return said("; ".join(parts), most=SENTENCE_CHARS)
 
 
 def _shown(text: str) -> str:

@@ -12,7 +12,16 @@ from edgeqa_cloud import words
 from edgeqa_cloud.api_settings import ApiSettings
 from edgeqa_cloud.rollout.states import Action
 from edgeqa_cloud.rollout.views import OrderView
-from edgeqa_cloud.rollout_parts import AsJson, Id, Yes, ask, opened, show, with_api
+from edgeqa_cloud.rollout_parts import (
+    AsJson,
+    Id,
+    Yes,
+    ask,
+    opened,
+    show,
+    somebody_is_there,
+    with_api,
+)
 from edgeqa_cloud.rollout_show import counted_states, title
 from edgeqa_cloud.screen import print_lines
 
@@ -135,11 +144,11 @@ def _order(
 ) -> None:
     """Give an order, and say what became of it."""
     with opened(settings) as (client, console):
-        if question is not None and not as_json:
+        if question is not None and not as_json and somebody_is_there():
             view = client.show(rollout)
             about = title(view).append(f"  {counted_states(view.states)}", style="not bold")
             print_lines(console, [about])
-            ask(question, yes=False)
+            ask(question)
         order = client.order(rollout, action, note=note, revision=revision)
         show(console, order, lambda _: [_said(rollout, action, order)], as_json=as_json)
     if order.state == "waiting":

@@ -76,10 +76,13 @@ def watch_to_end(
     raise typer.Exit(code)
 
 
-def ask(question: str, *, yes: bool) -> None:
-    """Go on, unless a person at a terminal says no."""
-    if yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return
+def somebody_is_there() -> bool:
+    """Whether a person sits at a terminal, who can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def ask(question: str) -> None:
+    """Go on, unless the person says no."""
     try:
         said = typer.confirm(question, default=False)
     except typer.Abort:  # Ctrl-C, or the end of the input

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from edgeqa.errors import EdgeqaError, ExitCode
-from edgeqa.show import clean
+from edgeqa_cloud import words
 from edgeqa_cloud.api_settings import ApiSettings
 from edgeqa_cloud.rollout.states import GateStatus, RolloutState
 from edgeqa_cloud.rollout.views import AuditEntry, RolloutView
@@ -80,8 +80,7 @@ def watch(
         if not how.as_json:
             print_lines(
                 console,
-                [Text(f"{clean(rollout)} goes on; watch it again: edgeqa rollout watch "
-                      f"{clean(rollout)}")],
+                [Text(f"{rollout} goes on; watch it again: edgeqa rollout watch {rollout}")],
             )  # fmt: skip
         return _INTERRUPTED
 
@@ -179,7 +178,9 @@ class _Watcher:
                 line.truncate(self._console.width, overflow="ellipsis")
             lines.append(line)
         if seen.trouble is not None:
-            lines.insert(1, Text(clean(seen.trouble), style="bold red"))
+            lines.insert(
+                1, Text(words.said(seen.trouble, most=words.SENTENCE_CHARS), style="bold red")
+            )
         return lines
 
     def _print(self, seen: _Seen) -> None:
@@ -203,7 +204,7 @@ class _Watcher:
         line = seen.trouble or _in_one_line(seen.view)
         if line != seen.last_line:
             yield Text(clock(self._now_ms(), date=False), style="dim").append(
-                f"  {clean(line)}", style="not dim"
+                f"  {words.said(line, most=words.SENTENCE_CHARS)}", style="not dim"
             )
         seen.last_line = line
 
