@@ -94,6 +94,11 @@ def said(text: str | None) -> str:
     return words.said(text) if text else NOTHING
 
 
+def sentence(text: str | None) -> str:
+    """As `said`, for what is worth its room: reasons, notes, what a decision says."""
+    return words.said(text, most=words.SENTENCE_CHARS) if text else NOTHING
+
+
 def model(view: ModelView | Mapping[str, Any] | None) -> str:
     """Name and version."""
     if view is None:
@@ -139,7 +144,7 @@ FILTERS: Mapping[str, Callable[..., object]] = {
     one.__name__: one
     for one in (
         number, points, share, part, milliseconds, celsius, size, duration, interval, signed,
-        said, model, digest, stamp, iso, moment, plural,
+        said, sentence, model, digest, stamp, iso, moment, plural,
     )
 }  # fmt: skip
 
