@@ -5,10 +5,19 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from edgeqa_cloud.api.access import Operator, Viewer
-from edgeqa_cloud.api.problems import Problem, ProblemView
+from edgeqa_cloud.api.described import (
+    CHANGING,
+    DEFAULT_PAGE,
+    READING,
+    Limit,
+    Offset,
+    add_links,
+    problems,
+)
+from edgeqa_cloud.api.problems import Problem
 from edgeqa_cloud.packages.catalogue import (
     PackageError,
     PackageFilter,
@@ -20,8 +29,6 @@ from edgeqa_cloud.rollout.views import CatalogueView, PackageView
 if TYPE_CHECKING:
     from edgeqa_cloud.api.parts import Console
 
-_MAX_PAGE = 10_000
-_MAX_OFFSET = 2**31 - 1
 # Whoever asks for a reading waits for it so long: a repository that answers is read in that time.
 _PATIENCE_S = 8.0
 
@@ -32,7 +39,7 @@ def router(console: Console) -> APIRouter:
     """The endpoints."""
     routes = APIRouter(prefix="/packages", tags=["packages"])
 
-    @routes.get("", responses=_problems(422, 503))
+    @routes.get("", responses=READING)
     def list_packages(
         *,
         _: Viewer,
@@ -40,15 +47,19 @@ def router(console: Console) -> APIRouter:
         offered: Annotated[
             bool | None, Query(description="Only those that are, or are not, offered now.")
         ] = None,
-        limit: Annotated[int, Query(ge=1, le=_MAX_PAGE, description="Most on this page.")] = 1000,
-        offset: Annotated[int, Query(ge=0, le=_MAX_OFFSET, description="To leave out first.")] = 0,
+        request: Request,
+        response: Response,
+        limit: Limit = DEFAULT_PAGE,
+        offset: Offset = 0,
     ) -> CatalogueView:
         """The signed repository as last read, and its packages; those offered now come first."""
         which = PackageFilter(name=name, offered=offered)
         with console.database.reading() as connection:
-            return catalogue_view(connection, which=which, limit=limit, offset=offset)
+            view = catalogue_view(connection, which=which, limit=limit, offset=offset)
+        add_links(request, response, total=view.total, limit=limit, offset=offset)
+        return view
 
-    @routes.get("/{name}/{version}", responses=_problems(404, 422, 503))
+    @routes.get("/{name}/{version}", responses={**READING, **problems(404)})
     def show_one(_: Viewer, name: Part, version: Part) -> PackageView:
         """A package with its score cards, offered or gone."""
         try:
@@ -61,7 +72,7 @@ def router(console: Console) -> APIRouter:
         "/refresh",
         responses={
             HTTPStatus.ACCEPTED: {"model": CatalogueView, "description": "It is still under way."},
-            **_problems(403, 409, 503),
+            **CHANGING,
         },
     )
     def refresh_packages(_: Operator, response: Response) -> CatalogueView:
@@ -79,7 +90,3 @@ def router(console: Console) -> APIRouter:
             return catalogue_view(connection)
 
     return routes
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, object]]:
-    return {status: {"model": ProblemView} for status in (401, *statuses)}

@@ -8,12 +8,22 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeqa.messages import Name
 from edgeqa_cloud.api.access import Operator, Viewer
-from edgeqa_cloud.api.problems import Problem, ProblemView
+from edgeqa_cloud.api.described import (
+    CHANGING,
+    DEFAULT_PAGE,
+    READING,
+    DeviceId,
+    Limit,
+    Offset,
+    add_links,
+    problems,
+)
+from edgeqa_cloud.api.problems import Problem
 from edgeqa_cloud.rollout.spec import Target
 from edgeqa_cloud.targets.resolve import UnknownDevicesError
 from edgeqa_cloud.targets.tag_views import DeviceTags, TagChange, TagPage
@@ -28,11 +38,7 @@ from edgeqa_cloud.targets.tags import (
 if TYPE_CHECKING:
     from edgeqa_cloud.api.parts import Console
 
-_MAX_PAGE = 10_000
-_MAX_OFFSET = 2**31 - 1
 _Tags = Annotated[list[Name], Field(max_length=MAX_TAGS)]
-
-DeviceId = Annotated[str, Path(max_length=64, description="Of a device.")]
 
 
 class TagsBody(BaseModel):
@@ -62,17 +68,21 @@ def router(console: Console) -> APIRouter:
 
 
 def _add_many(routes: APIRouter, console: Console) -> None:
-    @routes.get("/tags", responses=_problems(422, 503))
+    @routes.get("/tags", responses=READING)
     def list_tags(
         _: Viewer,
-        limit: Annotated[int, Query(ge=1, le=_MAX_PAGE, description="Most on this page.")] = 1000,
-        offset: Annotated[int, Query(ge=0, le=_MAX_OFFSET, description="To leave out first.")] = 0,
+        request: Request,
+        response: Response,
+        limit: Limit = DEFAULT_PAGE,
+        offset: Offset = 0,
     ) -> TagPage:
         """Tags in use, by name."""
         with console.database.reading() as connection:
-            return tag_page(connection, limit=limit, offset=offset)
+            page = tag_page(connection, limit=limit, offset=offset)
+        add_links(request, response, total=page.total, limit=limit, offset=offset)
+        return page
 
-    @routes.post("/tags", responses=_problems(403, 422, 503))
+    @routes.post("/tags", responses=CHANGING)
     def tag_devices(body: TagsChange, caller: Operator) -> TagChange:
         """Give tags to all devices of a target and take others; for all of them or for none."""
         with console.database.writing() as connection:
@@ -87,7 +97,7 @@ def _add_many(routes: APIRouter, console: Console) -> None:
 
 
 def _add_one(routes: APIRouter, console: Console) -> None:
-    @routes.get("/devices/{device}/tags", responses=_problems(404, 422, 503))
+    @routes.get("/devices/{device}/tags", responses={**READING, **problems(404)})
     def show_tags(device: DeviceId, _: Viewer, response: Response) -> DeviceTags:
         """Tags of a device."""
         try:
@@ -98,7 +108,7 @@ def _add_one(routes: APIRouter, console: Console) -> None:
         response.headers["ETag"] = f'"{found.revision}"'
         return found
 
-    @routes.put("/devices/{device}/tags", responses=_problems(403, 404, 412, 422, 503))
+    @routes.put("/devices/{device}/tags", responses={**CHANGING, **problems(404, 412)})
     def replace_tags(
         device: DeviceId,
         body: TagsBody,
@@ -140,7 +150,3 @@ def _revision(if_match: str | None) -> str | None:
 
 def _unknown(error: UnknownDevicesError) -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "unknown_device", str(error))
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, object]]:
-    return {status: {"model": ProblemView} for status in (401, *statuses)}
