@@ -70,6 +70,7 @@ class RolloutFleet:
         self.devices: dict[str, Device] = {}
         self.evaluates = True
         self._store = Store(database)
+        self._began_ms = unix_ms() - 60_000
         self._seq = itertools.count(1)
         self._lock = threading.RLock()
         self._inbox: queue.Queue[tuple[str, bytes] | None] = queue.Queue()
@@ -136,7 +137,7 @@ class RolloutFleet:
         self._tell(device, "status", {k: v for k, v in status.items() if v is not None})
         if device.online:
             beat = heartbeat(device=device.device, boot_id=self._boot(device), time_ms=unix_ms(),
-                             uptime_ms=60_000, seq=0)  # fmt: skip
+                             uptime_ms=self._uptime_ms(), seq=0)  # fmt: skip
             self._tell(device, "heartbeat", beat)
 
     def report(self, device: Device, state: str, **fields: Any) -> dict[str, Any]:
@@ -158,6 +159,9 @@ class RolloutFleet:
 
     def _tell(self, device: Device, kind: str, body: dict[str, Any]) -> None:
         self.say(device.device, kind, body)
+
+    def _uptime_ms(self) -> int:
+        return unix_ms() - self._began_ms
 
     def _boot(self, device: Device) -> str:
         return f"boot-{device.device}"[:64]
@@ -203,7 +207,7 @@ class RolloutFleet:
         drop = QUALITY[device.model["version"]] - QUALITY[previous["version"]]
         scored = evaluation(
             device=device.device, boot_id=self._boot(device), seq=next(self._seq),
-            time_ms=unix_ms(), uptime_ms=60_000, model=device.model,
+            time_ms=unix_ms(), uptime_ms=self._uptime_ms(), model=device.model,
             slice={"id": f"s{device.number:016x}", "index": device.number, "of": 1000},
             paired={**paired(drop, drop - 2, drop + 2, drop), "previous": previous,
                     "exact_match_interval": [drop - 2, drop + 2]},

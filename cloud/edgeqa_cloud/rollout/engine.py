@@ -132,6 +132,16 @@ class Engine:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def leads(self) -> bool:
+        """Whether it steers, and not another."""
+        return self._leadership.held
+
+    @property
+    def under_way(self) -> int:
+        """Rollouts that it keeps in memory."""
+        return len(self._world.courses)
+
     def _run(self) -> None:
         while not self._ready():
             if self._stop.wait(_READY_EVERY_S):

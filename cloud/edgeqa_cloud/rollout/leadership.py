@@ -20,9 +20,9 @@ from edgeqa_cloud.leases import give_up, hold
 LEASE = "rollouts"
 # An engine that ends without a word is followed by another after this.
 LEASE_MS = 10_000
-# For clocks that differ, and for what was begun and is not stopped at once.
-_MARGIN_S = 2.0
-_RENEW_BELOW_S = 5.0
+# Shares of it. Not used: for clocks that differ, and for what was begun and is not stopped at once.
+_MARGIN = 0.2
+_RENEW_BELOW = 0.5
 
 
 class LeaseLostError(Exception):
@@ -36,6 +36,7 @@ class Leadership:
         holder: another name for each engine.
         now_ms: our clock.
         monotonic: seconds.
+        lease_ms: of how long it is.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class Leadership:
         holder: str,
         now_ms: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
+        lease_ms: int = LEASE_MS,
     ) -> None:
         self._holder = holder
         self._now_ms = now_ms
         self._monotonic = monotonic
+        self._lease_ms = lease_ms
         self._until = 0.0
 
     @property
@@ -61,8 +64,10 @@ class Leadership:
         Raises:
             LeaseLostError: it is another's.
         """
-        until = self._monotonic() + LEASE_MS / 1000 - _MARGIN_S
-        if not hold(connection, LEASE, holder=self._holder, now_ms=self._now_ms(), for_ms=LEASE_MS):
+        until = self._monotonic() + self._lease_ms / 1000 * (1 - _MARGIN)
+        if not hold(
+            connection, LEASE, holder=self._holder, now_ms=self._now_ms(), for_ms=self._lease_ms
+        ):
             self.forget()
             raise LeaseLostError(self._holder)
         self._until = until
@@ -73,7 +78,7 @@ class Leadership:
         Raises:
             LeaseLostError: it is another's.
         """
-        if self._until - self._monotonic() < _RENEW_BELOW_S:
+        if self._until - self._monotonic() < self._lease_ms / 1000 * _RENEW_BELOW:
             with database.writing() as connection:
                 self.renew(connection)
 
