@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from edgeqa_cloud.rollout.states import MemberState, RolloutState
 
-# Of one page, whoever asks. A member is some 300 bytes of JSON: 3 MB at most.
-MAX_PAGE = 10_000
+# Of one page at the API. A member is some 300 bytes of JSON: 300 kB at most.
+MAX_PAGE = 1000
 DEFAULT_PAGE = 50
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from edgeqa_cloud.database import Database, DatabaseError, reason
 from edgeqa_cloud.rollout import queries
+from edgeqa_cloud.rollout.creation import create, plan
 from edgeqa_cloud.rollout.filters import (
     ALL_AUDIT,
     ALL_MEMBERS,
@@ -77,8 +78,6 @@ class Rollouts:
         Raises:
             EdgeqaError: as `create`.
         """
-        from edgeqa_cloud.rollout.creation import plan  # noqa: PLC0415
-
         with self._reading() as connection:
             return plan(connection, spec, now_ms=self._now_ms())
 
@@ -208,8 +207,6 @@ class Rollouts:
             return queries.list_audit(connection, which=which, limit=limit, offset=offset)
 
     def _create(self, spec: RolloutSpec, actor: str) -> str:
-        from edgeqa_cloud.rollout.creation import create  # noqa: PLC0415
-
         tries = _CREATE_TRIES
         while True:
             try:

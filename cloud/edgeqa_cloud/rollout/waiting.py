@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from edgeqa_cloud import words
 from edgeqa_cloud.rollout.spec import RolloutSpec
 from edgeqa_cloud.rollout.states import GateStatus, MemberState, RolloutState
 from edgeqa_cloud.rollout.views import GateView
+from edgeqa_cloud.rollout.windows import next_opening
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,10 @@ def _of_a_stage(seen: Waiting) -> str | None:
     under_way = _on_the_way(seen, MemberState.WISHED, "changing", "follow")
     if not waiting:
         return under_way
+    opening_ms = next_opening(seen.spec.windows, seen.now_ms)
+    if opening_ms is None or opening_ms > seen.now_ms:
+        window = f"a time window, which opens {_when(opening_ms, seen.now_ms)}"
+        return f"{under_way}; {window}" if under_way else window
     return under_way or f"the turn of {_devices(waiting)}"
 
 
@@ -82,6 +88,13 @@ def _on_the_way(seen: Waiting, state: MemberState, doing: str, offline: str) -> 
     if away:
         parts.append(f"{_devices(away)} not online to {offline}")
     return ", ".join(parts) or None
+
+
+def _when(time_ms: int | None, now_ms: int) -> str:
+    if time_ms is None:
+        return "at no time"
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return f"{moment:%Y-%m-%d %H:%M} UTC, in {words.span((time_ms - now_ms) / 1000)}"
 
 
 def _devices(count: int) -> str:

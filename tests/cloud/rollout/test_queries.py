@@ -112,6 +112,17 @@ def test_what_it_waits_for(
     assert view.waiting_for == waiting
 
 
+def test_it_waits_for_a_time_window(rows: RolloutRows, fleet: Fleet) -> None:
+    # NOW_MS is 08:00 UTC on a Friday.
+    window = {"begin": "22:00", "end": "23:00", "days": ["sat"]}
+    rollout = rows.rollout([(fleet.device("a"), 0, "waiting")], spec={"windows": [window]})
+    assert seen(rows, rollout).waiting_for == (
+        "a time window, which opens 2027-01-16 22:00 UTC, in 38 h"
+    )
+    rows.change(rollout, state="paused")
+    assert "person" in str(seen(rows, rollout).waiting_for)
+
+
 def test_it_waits_for_devices_that_are_away(rows: RolloutRows, fleet: Fleet) -> None:
     here, away = fleet.device("a"), fleet.device("b", presence="offline")
     silent = fleet.device("c", last_seen_ms=NOW_MS - HOUR_MS)
