@@ -66,7 +66,12 @@ def _handle(app: FastAPI) -> None:
         return respond(Problem(422, "invalid_request", str(error.errors()[0]["msg"])))
 
     @app.exception_handler(HTTPException)
-    def _http(_: Request, error: HTTPException) -> Response:
+    def _http(request: Request, error: HTTPException) -> Response:
+        if not request.url.path.startswith("/api/"):
+            # Whoever looks at a page is told by one. Imported here: pages ask who asks, as we do.
+            from edgeqa_cloud.web.guard import refused_page  # noqa: PLC0415
+
+            return refused_page(request, error)
         if not isinstance(error, Problem):
             error = Problem(error.status_code, "http", str(error.detail), headers=error.headers)
         return respond(error)
