@@ -9,19 +9,23 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from edgeqa_cloud.api.access import Operator, Viewer
-from edgeqa_cloud.api.problems import Problem, ProblemView
-from edgeqa_cloud.rollout.filters import (
+from edgeqa_cloud.api.described import (
+    CHANGING,
     DEFAULT_PAGE,
-    MAX_PAGE,
-    AuditFilter,
-    MemberFilter,
-    RolloutFilter,
+    READING,
+    Filter,
+    Limit,
+    Offset,
+    add_links,
+    problems,
 )
-from edgeqa_cloud.rollout.spec import RolloutSpec, Text
+from edgeqa_cloud.api.problems import Problem
+from edgeqa_cloud.rollout.filters import AuditFilter, MemberFilter, RolloutFilter
+from edgeqa_cloud.rollout.spec import MAX_STAGES, RolloutSpec, Text
 from edgeqa_cloud.rollout.states import Action, MemberState, RolloutState
 from edgeqa_cloud.rollout.views import (
     AuditPage,
@@ -35,15 +39,10 @@ from edgeqa_cloud.rollout.views import (
 if TYPE_CHECKING:
     from edgeqa_cloud.api.parts import Console
 
-_MAX_TEXT_CHARS = 200
-_MAX_OFFSET = 2**31 - 1
-
-RolloutId = Annotated[str, Path(max_length=64, description="Such as r-20261125-a1b2c3.")]
-SearchText = Annotated[
-    str | None, Query(max_length=_MAX_TEXT_CHARS, description="Part of it; capitals do not matter.")
-]
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most on this page.")]
-Offset = Annotated[int, Query(ge=0, le=_MAX_OFFSET, description="To leave out first.")]
+RolloutId = Annotated[str, Path(max_length=64, description="Such as `r-20261125-a1b2c3`.")]
+SearchText = Annotated[Filter | None, Query(description="A part of it; capitals do not matter.")]
+_OF_ONE = {**READING, **problems(404)}
+_REVISION_DIGITS = 18
 
 
 class OrderBody(BaseModel):
@@ -56,26 +55,24 @@ class OrderBody(BaseModel):
 
 def member_filter(
     state: Annotated[list[MemberState] | None, Query(description="One of these.")] = None,
-    stage: Annotated[int | None, Query(ge=0, le=1000, description="0 is the first.")] = None,
+    stage: Annotated[int | None, Query(ge=0, lt=MAX_STAGES, description="0 is the first.")] = None,
     text: SearchText = None,
 ) -> MemberFilter:
     """From a query."""
-    return MemberFilter(states=frozenset(state) if state else None, stage=stage, text=text)
+    return MemberFilter(states=frozenset(state) if state else None, stage=stage, text=text or None)
 
 
 def rollout_filter(
     state: Annotated[list[RolloutState] | None, Query(description="One of these.")] = None,
-    model: Annotated[
-        str | None, Query(max_length=_MAX_TEXT_CHARS, description="NAME, or NAME@VERSION.")
-    ] = None,
-    device: Annotated[
-        str | None, Query(max_length=64, description="Only those that it is in.")
-    ] = None,
+    model: Annotated[Filter | None, Query(description="NAME, or NAME@VERSION.")] = None,
+    device: Annotated[Filter | None, Query(description="Only those that it is in.")] = None,
     text: SearchText = None,
 ) -> RolloutFilter:
     """From a query."""
     states = frozenset(state) if state else None
-    return RolloutFilter(states=states, model=model, device=device, text=text)
+    return RolloutFilter(
+        states=states, model=model or None, device=device or None, text=text or None
+    )
 
 
 def router(console: Console) -> APIRouter:
@@ -89,7 +86,7 @@ def router(console: Console) -> APIRouter:
 
 
 def _add_creating(routes: APIRouter, console: Console) -> None:
-    @routes.post("", status_code=HTTPStatus.CREATED, responses=_problems(403, 409, 422, 503))
+    @routes.post("", status_code=HTTPStatus.CREATED, responses=CHANGING)
     def create_rollout(spec: RolloutSpec, caller: Operator, response: Response) -> RolloutView:
         """Begin a rollout; with `Idempotency-Key`, once however often it is sent."""
         made = console.rollouts.create(spec, actor=caller.actor)
@@ -97,57 +94,74 @@ def _add_creating(routes: APIRouter, console: Console) -> None:
         response.headers["Location"] = f"/api/v1/rollouts/{made.rollout}"
         return made
 
-    @routes.post("/plan", responses=_problems(403, 409, 422, 503))
+    @routes.post("/plan", responses=CHANGING)
     def plan_rollout(spec: RolloutSpec, _: Operator) -> Plan:
         """Who would get what, and when, and what is odd about it; nothing is done."""
         return console.rollouts.plan(spec)
 
 
 def _add_reading(routes: APIRouter, console: Console) -> None:
-    @routes.get("", responses=_problems(422, 503))
+    @routes.get("", responses=READING)
     def list_rollouts(
+        *,
         _: Viewer,
+        request: Request,
+        response: Response,
         which: Annotated[RolloutFilter, Depends(rollout_filter)],
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> RolloutPage:
         """Rollouts, newest first."""
-        return console.rollouts.list_rollouts(which, limit=limit, offset=offset)
+        page = console.rollouts.list_rollouts(which, limit=limit, offset=offset)
+        add_links(request, response, total=page.total, limit=limit, offset=offset)
+        return page
 
-    @routes.get("/{rollout}", responses=_problems(404, 503))
+    @routes.get("/{rollout}", responses=_OF_ONE)
     def show_rollout(_: Viewer, rollout: RolloutId, response: Response) -> RolloutView:
         """A rollout whole: stages, gates as last judged, what it waits for, orders."""
         found = console.rollouts.view(rollout)
         response.headers["ETag"] = _etag(found)
         return found
 
-    @routes.get("/{rollout}/members", responses=_problems(404, 422, 503))
+    @routes.get("/{rollout}/members", responses=_OF_ONE)
     def list_members(
+        *,
         _: Viewer,
         rollout: RolloutId,
+        request: Request,
+        response: Response,
         which: Annotated[MemberFilter, Depends(member_filter)],
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> MemberPage:
         """Its devices, in the order of their turns."""
-        return console.rollouts.members(rollout, which, limit=limit, offset=offset)
+        page = console.rollouts.members(rollout, which, limit=limit, offset=offset)
+        add_links(request, response, total=page.total, limit=limit, offset=offset)
+        return page
 
-    @routes.get("/{rollout}/audit", responses=_problems(404, 422, 503))
+    @routes.get("/{rollout}/audit", responses=_OF_ONE)
     def list_audit(
         *,
         _: Viewer,
         rollout: RolloutId,
-        device: Annotated[str | None, Query(max_length=64)] = None,
-        actor: Annotated[str | None, Query(max_length=128)] = None,
-        action: Annotated[str | None, Query(max_length=64)] = None,
+        request: Request,
+        response: Response,
+        device: Annotated[Filter | None, Query()] = None,
+        actor: Annotated[Filter | None, Query(description="`engine`, `user:anna`.")] = None,
+        action: Annotated[Filter | None, Query(description="Such as `gate_breached`.")] = None,
         text: SearchText = None,
         limit: Limit = DEFAULT_PAGE,
         offset: Offset = 0,
     ) -> AuditPage:
         """What was decided and ordered, with the evidence, newest first."""
         console.rollouts.check_known(rollout)
-        which = AuditFilter(rollout=rollout, device=device, actor=actor, action=action, text=text)
-        return console.rollouts.audit(which, limit=limit, offset=offset)
+        which = AuditFilter(
+            rollout=rollout, device=device or None, actor=actor or None, action=action or None,
+            text=text or None,
+        )  # fmt: skip
+        page = console.rollouts.audit(which, limit=limit, offset=offset)
+        add_links(request, response, total=page.total, limit=limit, offset=offset)
+        return page
 
 
 def _add_order(routes: APIRouter, console: Console, action: Action) -> None:
@@ -183,7 +197,8 @@ def _add_order(routes: APIRouter, console: Console, action: Action) -> None:
         summary=_SUMMARIES[action],
         responses={
             HTTPStatus.ACCEPTED: {"model": OrderView, "description": "No engine has obeyed yet."},
-            **_problems(403, 404, 409, 412, 422, 503),
+            **CHANGING,
+            **problems(404, 412),
         },
     )
 
@@ -206,14 +221,10 @@ def _revision(if_match: str | None) -> int | None:
     if if_match is None or if_match.strip() == "*":
         return None
     text = if_match.strip().removeprefix("W/").strip('"')
-    if not (text.isascii() and text.isdigit() and len(text) < 19):  # noqa: PLR2004  64 bits
+    if not (text.isascii() and text.isdigit() and len(text) <= _REVISION_DIGITS):
         raise Problem(
             HTTPStatus.PRECONDITION_FAILED,
             "changed_meanwhile",
             "If-Match holds no ETag of a rollout; send the one that came with it",
         )
     return int(text)
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, object]]:
-    return {status: {"model": ProblemView} for status in (401, *statuses)}
