@@ -14,23 +14,14 @@ from typing import Any
 import pytest
 import typer
 from rich.cells import cell_len
-from support.fleet import NEW, OLD
+from support.fleet import NEW
+from support.rollout_api import EVIL, GATE, ID, MODEL, NOW_MS, audit, entry, plan, view
 from support.scripted_api import Answer, Asked, ScriptedApi, scripted_api
 
 from edgeqa.cli import build_app, main
 from edgeqa.processes import free_port
-from edgeqa_cloud.rollout.spec import RolloutSpec
-from edgeqa_cloud.rollout.views import RolloutView
 
-NOW_MS = 1_800_000_000_000
 TOKEN = "edgeqa_" + "t" * 43
-EVIL = "<b>[red]x[/red]</b>\x1b[31m\x1b]0;title\x07\x9b1m\r\n'; DROP TABLE rollouts; --\u202e\u200b"
-ID = "r-20261125-a1b2c3"
-MODEL = {"name": NEW["name"], "version": NEW["version"], "digest": NEW["digest"]}
-GATE = {
-    "gate": "f1", "status": "breached", "message": EVIL, "value": -12.1, "low": -18.0,
-    "high": -6.2, "limit": -3.0, "unit": "points", "samples": 150,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,29 +79,6 @@ def run(
     return run_one
 
 
-def view(**fields: Any) -> dict[str, Any]:
-    spec = RolloutSpec.model_validate(
-        {"package": {"name": NEW["name"], "version": NEW["version"]}, "target": {"all": True},
-         "note": fields.get("note", "")}
-    )  # fmt: skip
-    made: dict[str, Any] = {
-        "rollout": ID, "created_ms": NOW_MS, "created_by": "user:anna", "model": MODEL,
-        "state": "running", "code": None, "reason": None, "stage": 0, "stages": 2, "devices": 4,
-        "states": {"changed": 1, "waiting": 3}, "ended_ms": None, "updated_ms": NOW_MS,
-        "revision": 7, "note": "", "spec": spec.model_dump(mode="json"),
-        "stage_list": [
-            {"stage": 0, "label": "1 device", "soak_s": 60, "devices": 1,
-             "states": {"changed": 1}, "state": "soaking"},
-            {"stage": 1, "label": "100 %", "soak_s": 60, "devices": 3,
-             "states": {"waiting": 3}, "state": "waiting"},
-        ],
-        "stage_begun_ms": NOW_MS, "soak_begun_ms": NOW_MS, "soak_ends_ms": NOW_MS + 60_000,
-        "gates": [GATE | {"status": "undecided", "message": "too few"}], "gates_ms": NOW_MS,
-        "waiting_for": "the soak, 60 s more", "orders": [],
-    } | fields  # fmt: skip
-    return json.loads(RolloutView.model_validate(made).model_dump_json())  # type: ignore[no-any-return]
-
-
 def problem(status: int, code: str, detail: str) -> Answer:
     body = {"type": "about:blank", "title": "t", "status": status, "code": code, "detail": detail}
     return Answer(status, body, {"Content-Type": "application/problem+json"})
@@ -118,15 +86,6 @@ def problem(status: int, code: str, detail: str) -> Answer:
 
 def always(answer: Answer | dict[str, Any]) -> Callable[[Asked], Answer]:
     return lambda _: answer if isinstance(answer, Answer) else Answer(body=answer)
-
-
-def audit(*entries: dict[str, Any]) -> dict[str, Any]:
-    return {"total": len(entries), "entries": list(entries)}
-
-
-def entry(number: int, action: str, message: str, **fields: Any) -> dict[str, Any]:
-    return {"entry": number, "time_ms": NOW_MS, "actor": "engine", "action": action,
-            "rollout": ID, "device": None, "message": message, "evidence": {}} | fields  # fmt: skip
 
 
 def clean(text: str) -> bool:
@@ -338,24 +297,15 @@ def test_a_broken_connection_orders_once(run: Run, api: ScriptedApi) -> None:
     assert len({one.headers["Idempotency-Key"] for one in api.asked}) == 1
 
 
-PLAN = {
-    "model": MODEL, "devices": 3, "already": 0, "overlaps": {}, "earliest_end_ms": 1,
-    "stages": [{"stage": 0, "label": "1 device", "soak_s": 60, "devices": 1, "online": 1,
-                "earliest_ms": 1, "sample": [
-                    {"device": "pi5", "presence": "online", "model": OLD, "note": EVIL}]}],
-    "warnings": [EVIL],
-}  # fmt: skip
-
-
 def test_a_dry_run_begins_nothing(run: Run, api: ScriptedApi) -> None:
-    api.answer = always(PLAN)
+    api.answer = always(plan())
     done = run("create", f"{NEW['name']}@{NEW['version']}", "--all", "--dry-run")
     assert (done.code, done.err) == (0, "")
     assert [one.path for one in api.asked] == ["/api/v1/rollouts/plan"]
     assert clean(done.out)
     for word in ("pi5", "1 device", "at once", "and 2 more", "warning: ", "for 3 devices"):
         assert word in done.out
-    assert json.loads(run("create", "a@1.0.0", "--all", "--dry-run", "--json").out) == PLAN
+    assert json.loads(run("create", "a@1.0.0", "--all", "--dry-run", "--json").out) == plan()
 
 
 def test_creating(run: Run, api: ScriptedApi) -> None:
