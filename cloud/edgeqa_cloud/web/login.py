@@ -13,9 +13,9 @@ from fastapi import APIRouter, Form, Request, Response
 from starlette.responses import RedirectResponse
 
 from edgeqa.errors import EdgeqaError
-from edgeqa_cloud.access.accounts import LoginError, Session, ThrottledError
-from edgeqa_cloud.api.access import cookie_name, identify, is_https, session_secret
-from edgeqa_cloud.api.origins import check_origin
+from edgeqa_cloud.access.accounts import LoginError, ThrottledError
+from edgeqa_cloud.api.access import identify, session_secret
+from edgeqa_cloud.api.cookies import log_in, log_out
 from edgeqa_cloud.web.addresses import own_address
 from edgeqa_cloud.web.guard import page_router
 from edgeqa_cloud.web.rendering import render
@@ -57,28 +57,19 @@ def router(console: Console) -> APIRouter:
         after: Annotated[str, Form(alias="next")] = "/",
     ) -> Response:
         """Begin a session."""
-        check_origin(request, console.settings, changes=True)
-        name = name.strip()
+        name, after = name.strip(), own_address(after)
+        response = _onward(after)
         try:
-            session = console.accounts.login(name, password, address=_address(request))
+            log_in(console, request, response, name, password)
         except (LoginError, ThrottledError) as error:
-            return _refused(console, request, error, name=name, after=own_address(after))
-        response = _onward(own_address(after))
-        _keep(console, response, session)
+            return _refused(console, request, error, name=name, after=after)
         return response
 
     @pages.post("/logout")
     def logout(request: Request) -> Response:
         """End the session."""
-        check_origin(request, console.settings, changes=True)
-        secret = session_secret(request)
-        if secret is not None:
-            console.accounts.logout(secret)
-        response = RedirectResponse("/login", status_code=HTTPStatus.SEE_OTHER)
-        response.delete_cookie(
-            cookie_name(console), path="/", secure=is_https(console), httponly=True,
-            samesite="strict",
-        )  # fmt: skip
+        response = _onward("/login")
+        log_out(console, request, response)
         return response
 
     return pages
@@ -105,20 +96,3 @@ def _refused(
 
 def _onward(address: str) -> RedirectResponse:
     return RedirectResponse(address, status_code=HTTPStatus.SEE_OTHER)
-
-
-def _keep(console: Console, response: Response, session: Session) -> None:
-    # No page's script can read it, no other site's page can make a browser send it.
-    response.set_cookie(
-        cookie_name(console),
-        session.secret,
-        max_age=max(1, (session.expires_ms - console.now_ms()) // 1000),
-        path="/",
-        secure=is_https(console),
-        httponly=True,
-        samesite="strict",
-    )
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""

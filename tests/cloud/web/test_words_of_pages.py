@@ -25,7 +25,7 @@ from edgeqa_cloud.web.assets import Assets
 from edgeqa_cloud.web.device_list_state import ListState
 from edgeqa_cloud.web.marking import Piece, marked
 from edgeqa_cloud.web.ranges import chosen_range, range_choice
-from edgeqa_cloud.web.rendering import templates
+from edgeqa_cloud.web.rendering import render, templates
 
 FOLDER = Path(edgeqa_cloud.web.__file__).parent
 
@@ -234,4 +234,11 @@ def test_templates_escape_and_hold_nothing_inline() -> None:
         assert not re.search(r"hx-on|hx-vals=.js:|<script(?![^>]*\ssrc=)", text), path
         # Filters of htmx's triggers would be evaluated.
         assert not re.search(r'hx-trigger="[^"]*\[', text), path
-        assert not re.search(r"https?://(?!www\.w3\.org)", text), path
+        assert not re.search(r'(src|href|action)="(https?:)?//', text), path
+
+
+def test_half_a_character_makes_no_page_fail() -> None:
+    response = render(
+        request(), "error.html", title="a\ud800b", text="", number=404, code="", back=("/", "")
+    )
+    assert b"<h1>a?b</h1>" in bytes(response.body)
