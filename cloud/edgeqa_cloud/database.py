@@ -196,6 +196,15 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
         "keepalives_interval": 10,
         "keepalives_count": 3,
     }
-    return create_engine(
+    engine = create_engine(
         url, connect_args=connect, pool_size=_POOL, max_overflow=_POOL, pool_pre_ping=True
     )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: ConnectionPoolEntry) -> None:  # psycopg's
+        # Compiling a query of some milliseconds takes it hundreds: it guesses that each JSON list
+        # has a hundred items. Not an option of the connection, which poolers refuse.
+        connection.execute("SET jit = off")
+        connection.commit()
+
+    return engine
