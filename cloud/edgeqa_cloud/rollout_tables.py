@@ -38,7 +38,15 @@ _AUDIT = (
     Column("DEVICE", least=8),
     Column("WHY", least=20),
 )
-_ALARMING = frozenset({"gate_breached", "device_failed", "undo_begun", "revert_failed"})
+_ALARMING = frozenset(
+    {
+        "gate_breached",
+        "device_failed",
+        "undo_begun",
+        "device_not_reverted",
+        "devices_revert_expired",
+    }
+)
 
 
 def plan_lines(plan: Plan, *, now_ms: int, width: int | None) -> Iterator[Text]:

@@ -65,17 +65,22 @@ def _of_a_stage(seen: Waiting) -> str | None:
 
 
 def _evidence(seen: Waiting) -> str | None:
+    judged = {gate.gate: gate for gate in seen.gates}
     undecided = [
-        gate.gate
-        for gate in seen.gates
-        if gate.status is GateStatus.UNDECIDED
-        or (gate.status is GateStatus.NO_DATA and gate.required)
+        name
+        for name in type(seen.spec.gates).model_fields
+        if getattr(seen.spec.gates, name) is not None and _holds_up(judged.get(name))
     ]
     if not undecided or seen.promoted:
         return None
     latest_ms = (seen.soak_ends_ms or seen.now_ms) + round(seen.spec.evidence_s * 1000)
     left = words.span((latest_ms - seen.now_ms) / 1000)
     return f"evidence for {', '.join(undecided)}, {left} at most"
+
+
+def _holds_up(gate: GateView | None) -> bool:
+    """Whether the machine waits for it."""
+    return gate is None or (gate.required and gate.status is not GateStatus.PASSED)
 
 
 def _on_the_way(seen: Waiting, state: MemberState, doing: str, offline: str) -> str | None:

@@ -13,6 +13,7 @@ from support.rollout_rows import GATE, RolloutRows
 
 from edgeqa_cloud.rollout.filters import AuditFilter, MemberFilter, RolloutFilter
 from edgeqa_cloud.rollout.queries import find_rollout, list_audit, list_members, list_rollouts
+from edgeqa_cloud.rollout.spec import RolloutGates
 from edgeqa_cloud.rollout.states import MemberState, RolloutState
 from edgeqa_cloud.rollout.tables import rollout_orders
 from edgeqa_cloud.rollout.views import MemberPage, RolloutView
@@ -100,13 +101,16 @@ def test_gates_of_an_earlier_stage_are_not_those_of_this_one(
          ["soaking", "waiting"], "evidence for f1, 6 h at most"),
         ({"soak_begun_ms": NOW_MS - 60_001, "gates": [{**GATE, "status": "passed"}],
           "gates_stage": 0}, ["soaking", "waiting"], None),
+        ({"soak_begun_ms": NOW_MS - 60_001}, ["soaking", "waiting"],
+         "evidence for f1, 6 h at most"),
     ],
 )  # fmt: skip
 def test_what_it_waits_for(
     rows: RolloutRows, fleet: Fleet, columns: dict[str, Any], states: list[str],
     waiting: str | None,
 ) -> None:  # fmt: skip
-    rollout = rows.rollout([(fleet.device("a"), 0, "waiting")], **columns)
+    alone = dict.fromkeys(RolloutGates.model_fields) | {"f1": {}}
+    rollout = rows.rollout([(fleet.device("a"), 0, "waiting")], spec={"gates": alone}, **columns)
     view = seen(rows, rollout)
     assert [one.state for one in view.stage_list] == states
     assert view.waiting_for == waiting
