@@ -69,7 +69,9 @@ def _moments(window: Window, clock: str, *, after_ms: int) -> Iterator[int]:
     first = _moment(after_ms).astimezone(zone).date() - timedelta(days=1)
     for number in range(_HORIZON_DAYS + 2):
         day = first + timedelta(days=number)
-        found = {_milliseconds(datetime.combine(day, shown, zone, fold=fold)) for fold in (0, 1)}
+        found = {
+            _milliseconds(datetime.combine(day, shown.replace(fold=fold), zone)) for fold in (0, 1)
+        }
         found.update(_change(zone, day))
         yield from (moment for moment in found if moment > after_ms)
 
