@@ -33,6 +33,8 @@ Query = Mapping[str, Any]
 ROOT = "/api/v1"
 # The same request again where the connection broke: it carries a key, so it is done once.
 _TRIES = 3
+# Of a package that cannot be rolled out: other commands end with 5 then, too.
+_PACKAGE = frozenset({"unknown_package", "wrong_digest"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -185,6 +187,8 @@ class ApiClient:
         if problem is None:
             return self._strange(response)
         code, detail = problem
+        if code in _PACKAGE:
+            return ApiError(detail, code=code, exit_code=ExitCode.REFUSED)
         match response.status_code:
             case httpx.codes.UNAUTHORIZED:
                 return ConfigError(
