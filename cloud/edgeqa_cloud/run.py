@@ -1,8 +1,10 @@
-"""`edgeqa cloud run`: a collector, and what it and the fleet look like to Prometheus."""
+"""`edgeqa cloud run`: a collector, and what it and the fleet look like to Prometheus; the signed
+repository, read every so often."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from structlog.typing import FilteringBoundLogger
 
@@ -12,6 +14,7 @@ from edgeqa_cloud.fleet_metrics import FleetMetrics
 from edgeqa_cloud.metrics import CollectorMetrics
 from edgeqa_cloud.metrics_server import MetricsServer
 from edgeqa_cloud.metrics_settings import listen_address
+from edgeqa_cloud.packages.wiring import wire_catalogue
 from edgeqa_cloud.settings import CloudSettings
 from edgeqa_cloud.watching import Watched
 
@@ -25,31 +28,52 @@ def run_cloud(settings: CloudSettings, log: FilteringBoundLogger) -> None:
         BrokerError: no connection to the broker in time.
         ListenError: the address for metrics is taken.
     """
-    if settings.metrics_listen == "off":
-        Collector(settings=settings, log=log).run()
-        return
-    metrics = CollectorMetrics(models=settings.metrics_models)
-    collector = Collector(settings=settings, log=log, watcher=Watched(metrics))
-    inbox = collector.inbox
-    metrics.watch_queue(limit=inbox.most, waiting=lambda: len(inbox), oldest_s=inbox.oldest_s)
+    metrics = None
+    if settings.metrics_listen != "off":
+        metrics = CollectorMetrics(models=settings.metrics_models)
+    watcher = None if metrics is None else Watched(metrics)
+    collector = Collector(settings=settings, log=log, watcher=watcher)
+
+    def ready() -> bool:
+        # It has made the tables, or brought them up to date.
+        return collector.state.writer is not None
+
     with ExitStack() as stack:
         database = stack.enter_context(Database.of(settings))
-        host, port = listen_address(settings.metrics_listen)
-        fleet = FleetMetrics(
-            database=database,
-            models=settings.metrics_models,
-            each_device=settings.metrics_devices,
-            cache_s=settings.metrics_cache_s,
-        )
-        server = MetricsServer(
-            host=host,
-            port=port,
-            registries={"/metrics": metrics.registry(), "/metrics/fleet": fleet.registry()},
-            healthy=lambda: _ill(collector),
-        )
-        stack.enter_context(server)
-        log.info("metrics_served", url=f"{server.url}/metrics")
+        if metrics is not None:
+            stack.enter_context(_metrics_server(settings, database, metrics, collector, log))
+        catalogue = wire_catalogue(settings, database, log, ready)
+        if catalogue is not None:
+            stack.enter_context(catalogue)
         collector.run()
+
+
+@contextmanager
+def _metrics_server(
+    settings: CloudSettings,
+    database: Database,
+    metrics: CollectorMetrics,
+    collector: Collector,
+    log: FilteringBoundLogger,
+) -> Iterator[None]:
+    inbox = collector.inbox
+    metrics.watch_queue(limit=inbox.most, waiting=lambda: len(inbox), oldest_s=inbox.oldest_s)
+    host, port = listen_address(settings.metrics_listen)
+    fleet = FleetMetrics(
+        database=database,
+        models=settings.metrics_models,
+        each_device=settings.metrics_devices,
+        cache_s=settings.metrics_cache_s,
+    )
+    server = MetricsServer(
+        host=host,
+        port=port,
+        registries={"/metrics": metrics.registry(), "/metrics/fleet": fleet.registry()},
+        healthy=lambda: _ill(collector),
+    )
+    with server:
+        log.info("metrics_served", url=f"{server.url}/metrics")
+        yield
 
 
 def _ill(collector: Collector) -> str | None:
