@@ -141,9 +141,7 @@ class Steering:
         """Gather evidence and judge it; the results if they are others than before."""
         rollout = course.rollout
         began = self._monotonic()
-        if rollout.state not in _JUDGED or not any(
-            one.wish is not None and one.stage <= rollout.stage for one in rollout.members.values()
-        ):
+        if rollout.state not in _JUDGED or rollout.stage_begun_ms is None:
             course.gather_at = began + self._pace.gather_s
             return None
         now_ms = self._now_ms()
