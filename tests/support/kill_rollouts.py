@@ -40,8 +40,8 @@ from edgeqa_cloud.settings import DatabaseSettings
 from support.broker import Broker
 from support.fleet import NEW
 from support.fleet_databases import Databases
+from support.following_fleet import BAD, FollowingFleet
 from support.kill_store import silent
-from support.rollout_fleet import BAD, RolloutFleet
 from support.rollout_rows import RolloutRows
 from support.steered import SPEC
 
@@ -150,7 +150,7 @@ def fleet(url: str, broker: Broker, ready: Path, end: Path, said: Path) -> None:
     """The devices, until the file `end` is there; then what they were wished."""
     with (
         Database.of(DatabaseSettings(database=url)) as database,
-        RolloutFleet(broker, database, NAMES) as devices,
+        FollowingFleet(broker, database, NAMES) as devices,
     ):
         ready.touch()
         while not end.exists():

@@ -25,7 +25,7 @@ from edgeqa_cloud.tables import devices
 from support.broker import Broker
 from support.cloud import wait_until
 from support.fleet import NEW
-from support.rollout_fleet import BAD, THIRD, RolloutFleet
+from support.following_fleet import BAD, THIRD, FollowingFleet
 from support.rollout_rows import RolloutRows
 
 # Evaluations of these devices have 50 questions each.
@@ -48,7 +48,7 @@ class Steered:
 
     database: Database
     settings: CloudSettings
-    fleet: RolloutFleet
+    fleet: FollowingFleet
     engines: list[Engine] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ def steered(
         }
     )
     with ExitStack() as stack:
-        fleet = stack.enter_context(RolloutFleet(broker, database, names))
+        fleet = stack.enter_context(FollowingFleet(broker, database, names))
         bench = Steered(database, made, fleet)
         stack.callback(bench.stop)
         yield bench

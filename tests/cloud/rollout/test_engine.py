@@ -12,7 +12,7 @@ from support.broker import Broker
 from support.cloud import wait_until
 from support.fleet import NEW, OLD
 from support.fleet_databases import Databases
-from support.rollout_fleet import BAD, THIRD
+from support.following_fleet import BAD, THIRD
 from support.steered import GATES, Steered, steered
 
 from edgeqa.commands import unix_ms

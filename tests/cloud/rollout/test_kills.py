@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from support.fleet import NEW, OLD
+from support.following_fleet import BAD
 from support.kill_rollouts import KINDS, NAMES
-from support.rollout_fleet import BAD
 
 # Of the some dozens that there are; the slow test takes all.
 SOME = {
