@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
-from edgeqa_cloud.web import device, device_forms, devices, login, overview, rollout, rollouts
+from edgeqa_cloud.web import (
+    audit,
+    device,
+    device_forms,
+    devices,
+    login,
+    overview,
+    packages,
+    rollout,
+    rollout_new,
+    rollouts,
+)
 from edgeqa_cloud.web.guard import PageProblem, page_router
 from edgeqa_cloud.web.rendering import assets, render
 
@@ -32,6 +43,10 @@ def router(console: Console) -> APIRouter:
             raise PageProblem(404, "There is no such file.", "Load the page that led here anew.")
         return response
 
-    for part in (login, overview, devices, device, device_forms, rollouts, rollout):
+    # `new` before the id of a rollout.
+    for part in (
+        login, overview, devices, device, device_forms, rollout_new, rollouts, rollout, packages,
+        audit,
+    ):  # fmt: skip
         pages.include_router(part.router(console))
     return pages

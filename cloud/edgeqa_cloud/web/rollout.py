@@ -33,6 +33,7 @@ from edgeqa_cloud.web.gate_bars import (
 )
 from edgeqa_cloud.web.guard import Operator, PageProblem, Viewer, is_live, is_refresh, page_router
 from edgeqa_cloud.web.impact import choices
+from edgeqa_cloud.web.notices import Notice
 from edgeqa_cloud.web.rendering import render
 from edgeqa_cloud.web.rollout_state import PAGE_ROWS, MembersState
 from edgeqa_cloud.web.rollout_words import before_after, target_words, waits_for
@@ -59,16 +60,6 @@ class OrderForm(BaseModel):
     stage: Annotated[int, Field(ge=0, le=MAX_STAGES)]
     revision: Annotated[int, Field(ge=0, lt=2**63)]
     note: Annotated[str, Field(max_length=MAX_NOTE_CHARS)] = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """What came of an order."""
-
-    tone: str
-    title: str
-    text: str = ""
-    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

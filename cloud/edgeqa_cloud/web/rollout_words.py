@@ -51,7 +51,7 @@ def waits_for(view: RolloutView, now_ms: int) -> Markup:
 
 def before_after(gate: GateView) -> str:
     """A gate's figure before and after."""
-    figure = _FIGURES.get(gate.gate, lambda value: number(value, 2))
+    figure = _FIGURES.get(gate.gate, _plain)
     return f"{figure(gate.before)} → {figure(gate.after)}"
 
 
@@ -68,6 +68,10 @@ def target_words(target: Target) -> str:
         parts = ["all devices"]
     text = ", and ".join(parts)
     return f"{text}; of those: {said(target.query)}" if target.query else text
+
+
+def _plain(value: float | None) -> str:
+    return number(value, 2)
 
 
 def _named(names: list[str]) -> str:
