@@ -59,10 +59,11 @@ def read_evaluations(
         .order_by(table.c.time_ms.desc())
         .limit(limit)
     )
-    return [_evaluation(row) for row in rows]
+    return [evaluation_view(row) for row in rows]
 
 
-def _evaluation(row: Row[Any]) -> EvaluationView:
+def evaluation_view(row: Row[Any]) -> EvaluationView:
+    """From a row of `evaluations`."""
     paired: dict[str, Any] | None = row.paired
     return EvaluationView(
         time_ms=row.time_ms,

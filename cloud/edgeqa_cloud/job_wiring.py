@@ -13,6 +13,7 @@ from edgeqa.packets import Outgoing
 from edgeqa.topics import client_answers
 from edgeqa_cloud.asking import AskingRules
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.fleet_hours import FleetHours
 from edgeqa_cloud.gap_finder import GapFinder
 from edgeqa_cloud.jobs import Jobs
 from edgeqa_cloud.resend import Resend
@@ -56,6 +57,7 @@ def wire_jobs(
         database=database,
         resend=resend,
         rollups=Rollups(database=database, log=log),
+        fleet_hours=FleetHours(database=database),
         retention=Retention(
             database=database,
             keep=KeepDays(

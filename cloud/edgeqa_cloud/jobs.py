@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa_cloud.database import Database, reason
+from edgeqa_cloud.fleet_hours import FleetHours
 from edgeqa_cloud.leases import give_up, hold
 from edgeqa_cloud.resend import Resend
 from edgeqa_cloud.retention import Retention
@@ -37,6 +38,7 @@ class Jobs:
         database: Database,
         resend: Resend,
         rollups: Rollups,
+        fleet_hours: FleetHours,
         retention: Retention,
         holder: str,
         every_s: float,
@@ -46,6 +48,7 @@ class Jobs:
         self._database = database
         self._resend = resend
         self._rollups = rollups
+        self._fleet_hours = fleet_hours
         self._retention = retention
         self._holder = holder
         self._every_s = every_s
@@ -98,6 +101,9 @@ class Jobs:
             hours += done
         if hours:
             self._log.info("hours_rolled_up", device_hours=hours)
+        while time.monotonic() < end and not self._stop.is_set():
+            if not self._fleet_hours.add_up(now_ms=self._now_ms()):
+                break
         if time.monotonic() >= self._delete_at and self._hold():
             self._delete(time.monotonic() + _SLICE_S)
 

@@ -16,7 +16,16 @@ from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, select,
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.gap_finder import OPEN
 from edgeqa_cloud.rollups import DAY, DAY_MS, HOUR
-from edgeqa_cloud.tables import boots, evaluations, gaps, records, rollups, rollups_due, swaps
+from edgeqa_cloud.tables import (
+    boots,
+    evaluations,
+    fleet_hours,
+    gaps,
+    records,
+    rollups,
+    rollups_due,
+    swaps,
+)
 
 # Rows in one transaction: some tens of milliseconds.
 _ROWS = 1000
@@ -51,6 +60,7 @@ class Retention:
             yield from self._some(
                 rollups, and_(rollups.c.period == period, rollups.c.start_ms < before_ms)
             )
+        yield from self._some(fleet_hours, fleet_hours.c.start_ms < days_ms)
         for table in (evaluations, swaps):
             yield from self._some(table, table.c.time_ms < days_ms)
 

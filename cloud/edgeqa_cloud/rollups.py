@@ -22,6 +22,7 @@ from structlog.typing import FilteringBoundLogger
 from edgeqa.telemetry_messages import Evaluation, RecordKind
 from edgeqa_cloud.bulk import Row, Upsert
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.fleet_hours import mark_due
 from edgeqa_cloud.reading import parse_telemetry
 from edgeqa_cloud.recording import HOUR_MS, ROLLUP_AFTER_MS
 from edgeqa_cloud.summing import NO_MODEL, PARTS, Sum
@@ -66,35 +67,37 @@ class Rollups:
         if not summed:
             return 0
         try:
-            self._write(summed)
+            self._write(summed, now_ms)
         except (DataError, OverflowError, ValidationError):
             for one in summed:
-                self._write_or_give_up(one)
+                self._write_or_give_up(one, now_ms)
         return len(summed)
 
-    def _write_or_give_up(self, one: tuple[Due, Sums]) -> None:
+    def _write_or_give_up(self, one: tuple[Due, Sums], now_ms: int) -> None:
         try:
-            self._write([one])
+            self._write([one], now_ms)
         except (DataError, OverflowError, ValidationError) as error:
             (device_id, start_ms, _), _ = one
             self._log.error(
                 "rollup_given_up", device_id=device_id, start_ms=start_ms, reason=str(error)[:300]
             )
-            self._write([(one[0], {})])
+            self._write([(one[0], {})], now_ms)
 
-    def _write(self, summed: list[tuple[Due, Sums]]) -> None:
+    def _write(self, summed: list[tuple[Due, Sums]], now_ms: int) -> None:
         with self._database.writing() as connection:
-            days = set()
+            days, hours = set(), set()
             for (device_id, start_ms, mark), sums in summed:
                 if not _settle(connection, device_id, start_ms, mark) or not sums:
                     continue
                 rows = [_row(device_id, HOUR, start_ms, *one) for one in sorted(sums.items())]
                 _ROWS.run(connection, rows)
                 days.add((device_id, start_ms // DAY_MS * DAY_MS))
+                hours.add(start_ms)
             for device_id, start_ms in sorted(days):
                 sums = _hours(connection, device_id, start_ms)
                 rows = [_row(device_id, DAY, start_ms, *one) for one in sorted(sums.items())]
                 _ROWS.run(connection, rows)
+            mark_due(connection, hours, now_ms=now_ms)
 
     def _sum(self, connection: Connection, due: Due) -> Sums:
         device_id, start_ms, _ = due

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select
@@ -19,7 +20,7 @@ from edgeqa_cloud.fleet_views import (
 from edgeqa_cloud.presence import Presence
 from edgeqa_cloud.presence_column import presence_column
 from edgeqa_cloud.serving_history import HOUR_MS, MINUTE_MS, merge_into, rounded
-from edgeqa_cloud.tables import devices, gaps, quarantine, records, rollups
+from edgeqa_cloud.tables import devices, fleet_hours, gaps, quarantine, records, rollups
 
 # Records and roll-ups whose histograms are merged: two hours of 10,000 devices.
 MAX_MERGED = 20_000
@@ -134,12 +135,7 @@ def _latency(connection: Connection, now_ms: int) -> LatencySummary | None:
     recorder = Recorder()
     if last_hour is not None:
         since_ms, until_ms = last_hour, last_hour + HOUR_MS
-        rows = connection.execute(
-            select(rollups.c.total)
-            .where(rollups.c.period == "hour", rollups.c.start_ms == last_hour)
-            .limit(MAX_MERGED)
-        )
-        for (histogram,) in rows:
+        for histogram in _hour(connection, last_hour):
             merge_into(recorder, histogram)
     else:
         since_ms, until_ms = now_ms - _RECENT_MS, now_ms
@@ -161,6 +157,20 @@ def _latency(connection: Connection, now_ms: int) -> LatencySummary | None:
         p50_ms=rounded(merged.quantile(0.5)),
         p95_ms=rounded(merged.quantile(0.95)),
         p99_ms=rounded(merged.quantile(0.99)),
+    )
+
+
+def _hour(connection: Connection, start_ms: int) -> Iterable[dict[str, Any] | None]:
+    """Histograms of an hour: the fleet's, or those of all devices until it is added up."""
+    fleet = connection.execute(
+        select(fleet_hours.c.total).where(fleet_hours.c.start_ms == start_ms)
+    ).first()
+    if fleet is not None:
+        return [fleet.total]
+    return connection.scalars(
+        select(rollups.c.total)
+        .where(rollups.c.period == "hour", rollups.c.start_ms == start_ms)
+        .limit(MAX_MERGED)
     )
 
 

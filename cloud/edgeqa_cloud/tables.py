@@ -229,6 +229,31 @@ rollups_due = Table(
     Column("mark", BigInteger, nullable=False),
 )
 
+# Hours of the whole fleet, from the roll-ups of all devices.
+fleet_hours = Table(
+    "fleet_hours",
+    metadata,
+    Column("start_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("devices", Integer, nullable=False),  # that sent any telemetry
+    Column("covered_s", Float, nullable=False),
+    Column("answered", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("total", JSON),  # histogram of the whole answer
+    Column("temperature_max_celsius", Float),
+    Column("evaluation_questions", BigInteger, nullable=False),
+    Column("exact_match", Float),  # weighted by questions
+    Column("f1", Float),
+)
+
+fleet_hours_due = Table(
+    "fleet_hours_due",
+    metadata,
+    # An hour of which a device's roll-up changed since it was added up.
+    Column("start_ms", BigInteger, primary_key=True, autoincrement=False),
+    # Another time with each change: whoever adds up sees whether more came meanwhile.
+    Column("mark_ms", BigInteger, nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -93,10 +93,10 @@ def test_a_record_that_comes_meanwhile_is_not_forgotten(store: Store) -> None:
     jobs = Rollups(database=store.database, log=structlog.get_logger())
     write = jobs._write
 
-    def write_late(summed: Any) -> None:
+    def write_late(summed: Any, now_ms: int) -> None:
         store.store(arrival("telemetry", measured(2, START_MS + 2000, [2.0]), at_ms=at_ms))
         jobs._write = write  # type: ignore[method-assign]  # once
-        write(summed)
+        write(summed, now_ms)
 
     jobs._write = write_late  # type: ignore[method-assign]  # the moment between reading and writing
     assert jobs.roll_up(now_ms=START_MS + 3 * HOUR_MS) == 1

@@ -32,7 +32,7 @@ from edgeqa_cloud.rollout.tables import (
     wishes,
 )
 from edgeqa_cloud.schema import metadata
-from edgeqa_cloud.tables import gaps, leases, rollups
+from edgeqa_cloud.tables import fleet_hours, fleet_hours_due, gaps, leases, rollups
 from support.cloud import Store, arrival, evaluation, heartbeat, swap, telemetry
 from support.fleet_databases import Databases, postgres_server
 
@@ -80,6 +80,12 @@ def fill(database: Database) -> None:
                 evaluation_questions=0,
             )
         )  # fmt: skip
+        connection.execute(
+            insert(fleet_hours).values(
+                start_ms=0, devices=1, covered_s=60, answered=1, refused=0, evaluation_questions=0
+            )
+        )
+        connection.execute(insert(fleet_hours_due).values(start_ms=0, mark_ms=1))
         for table, row in _ROLLOUT_ROWS:
             connection.execute(insert(table).values(**row))
 

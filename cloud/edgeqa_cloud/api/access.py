@@ -14,7 +14,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 
 from edgeqa_cloud.access.roles import Caller, Kind, Role
 from edgeqa_cloud.api.origins import check_origin
-from edgeqa_cloud.api.problems import Problem
+from edgeqa_cloud.api.problems import CHALLENGE, Problem
 
 if TYPE_CHECKING:
     from edgeqa_cloud.api.parts import Console
@@ -127,9 +127,8 @@ def unauthorized(said: bool) -> Problem:
         if said
         else "log in, or send a token: `Authorization: Bearer edgeqa_…`, which `edgeqa cloud token "
         "create` makes",
-        headers={"WWW-Authenticate": 'Bearer realm="edgeqa", error="invalid_token"' if said
-                 else 'Bearer realm="edgeqa"'},
-    )  # fmt: skip
+        headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"' if said else CHALLENGE},
+    )
 
 
 def _need(caller: Caller, role: Role) -> Caller:

@@ -60,10 +60,9 @@ class Asker:
                 exit_code=ExitCode.UNREACHABLE,
             )
         try:
-            text = {"context": context} if context_id is None else {"context_id": context_id}
             return self._connected().ask(
-                question, device=device, top_k=top_k, timeout_s=min(timeout_s, MAX_WAIT_S),
-                **text,  # type: ignore[misc]  one of two keys of `AskOptions`
+                question, device=device, context=context, context_id=context_id, top_k=top_k,
+                timeout_s=min(timeout_s, MAX_WAIT_S),
             )  # fmt: skip
         finally:
             self._room.release()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Request, Response
 from pydantic import StringConstraints
 
-from edgeqa_cloud.api.problems import MEDIA_TYPE, Problem, ProblemView
+from edgeqa_cloud.api.problems import Problem, ProblemView
 from edgeqa_cloud.words import parse_span
 
 # A page of devices is some 600 kB then.
@@ -42,33 +42,10 @@ Cursor = Annotated[
 ]
 Filter = Annotated[str, StringConstraints(max_length=200)]
 
-_WORDS = {
-    400: "What was sent is no HTTP or JSON.",
-    401: "Nobody that is known: no token, or one that ended.",
-    403: "The role does not cover this, or another site's page sent it.",
-    404: "There is no such thing.",
-    409: "It cannot be done now, as things are.",
-    412: "It changed since it was looked at (`If-Match`).",
-    413: "The body is too large.",
-    415: "The body is no JSON.",
-    421: "This server is not known by that host name.",
-    422: "Something in the request is wrong; `errors` or `detail` says what.",
-    429: "Too many tries; `Retry-After` says when again.",
-    502: "The device refused the question; `code` is its own.",
-    503: "The database or the broker is away; nothing was done. Try again.",
-    504: "No answer from the device in time.",
-}
-
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Descriptions of errors, for `responses`."""
-    return {
-        status: {
-            "description": _WORDS[status],
-            "content": {MEDIA_TYPE: {"schema": ProblemView.model_json_schema()}},
-        }
-        for status in statuses
-    }
+    """Errors of an endpoint, for `responses`; what any may answer is added by `openapi`."""
+    return {status: {"model": ProblemView} for status in statuses}
 
 
 # What any endpoint may answer that reads, or that changes something.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Header, Request
@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from edgeqa_cloud.api.access import Caller, Viewer, identify
 from edgeqa_cloud.api.described import problems
@@ -57,23 +58,34 @@ def router(console: Console) -> APIRouter:
         listener = listening.__enter__()  # refused here, while a status can still say so
 
         async def stream() -> AsyncIterator[bytes]:
-            try:
-                yield f"retry: {_RETRY_MS}\n\n".encode()
-                while not (listener.closed or console.changes.stopped):
-                    events = await listener.take(HEARTBEAT_S)
-                    yield b"".join(one.text(console.changes.epoch) for one in events) or b":\n\n"
-                    if not events and not await run_in_threadpool(_still, request, caller):
-                        return
-            finally:
-                listening.__exit__(None, None, None)
+            yield f"retry: {_RETRY_MS}\n\n".encode()
+            while not (listener.closed or console.changes.stopped):
+                events = await listener.take(HEARTBEAT_S)
+                yield b"".join(one.text(console.changes.epoch) for one in events) or b":\n\n"
+                if not events and not await run_in_threadpool(_still, request, caller):
+                    return
 
-        return StreamingResponse(
-            stream(),
+        return _EventStream(stream(), leave=lambda: listening.__exit__(None, None, None))
+
+    return routes
+
+
+class _EventStream(StreamingResponse):
+    """Ends with its connection, whether or not anything was sent."""
+
+    def __init__(self, stream: AsyncIterator[bytes], *, leave: Callable[[], object]) -> None:
+        super().__init__(
+            stream,
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
+        self._leave = leave
 
-    return routes
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 def _still(request: Request, caller: Caller) -> bool:

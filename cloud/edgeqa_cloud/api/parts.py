@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.fleet_figures import FleetFigures
 from edgeqa_cloud.rollout.service import Rollouts
 from edgeqa_cloud.settings import CloudSettings
 
@@ -31,6 +32,7 @@ class Console:
         asker: asks devices over MQTT.
         catalogue: reads the repository; None: no repository is set, or another process reads it.
         now_ms: our clock.
+        figures: of the whole fleet, a moment old.
     """
 
     database: Database
@@ -42,3 +44,8 @@ class Console:
     catalogue: CatalogueJob | None
     now_ms: Callable[[], int]
     log: FilteringBoundLogger
+    figures: FleetFigures = field(init=False)
+
+    def __post_init__(self) -> None:
+        figures = FleetFigures(database=self.database, now_ms=self.now_ms)
+        object.__setattr__(self, "figures", figures)

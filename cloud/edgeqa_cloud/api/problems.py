@@ -28,6 +28,7 @@ from edgeqa_cloud.database import DatabaseError
 MEDIA_TYPE = "application/problem+json"
 # What is asked again so soon is likely to find the database, or the broker, back.
 RETRY_AFTER_S = 5
+CHALLENGE = 'Bearer realm="edgeqa"'
 DATABASE_AWAY = (
     "the cloud cannot reach its database, so nothing was changed; devices go on answering, and "
     "what they measure waits at the broker. Check the database and the log of `edgeqa cloud run`, "
@@ -110,16 +111,16 @@ def problem_of(error: EdgeqaError) -> Problem:
         (status for kind, status in _BY_CLASS if isinstance(error, kind)),
         HTTPStatus.UNPROCESSABLE_ENTITY,
     )
-    again = status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
-    return Problem(
-        status,
-        error.code,
-        str(error),
-        headers={"Retry-After": str(RETRY_AFTER_S)} if again else None,
-    )
+    headers = {}
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
+    return Problem(status, error.code, str(error), headers=headers)
 
 
 _BY_CODE: Mapping[str, HTTPStatus] = {
+    "bad_login": HTTPStatus.UNAUTHORIZED,
     "unknown_rollout": HTTPStatus.NOT_FOUND,
     "unknown_device": HTTPStatus.NOT_FOUND,
     "unknown_account": HTTPStatus.NOT_FOUND,

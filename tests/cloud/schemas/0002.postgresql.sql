@@ -142,6 +142,22 @@ CREATE TABLE public.evaluations (
     p99_ms double precision NOT NULL,
     paired json
 );
+CREATE TABLE public.fleet_hours (
+    start_ms bigint NOT NULL,
+    devices integer NOT NULL,
+    covered_s double precision NOT NULL,
+    answered bigint NOT NULL,
+    refused bigint NOT NULL,
+    total json,
+    temperature_max_celsius double precision,
+    evaluation_questions bigint NOT NULL,
+    exact_match double precision,
+    f1 double precision
+);
+CREATE TABLE public.fleet_hours_due (
+    start_ms bigint NOT NULL,
+    mark_ms bigint NOT NULL
+);
 CREATE TABLE public.gaps (
     boot bigint NOT NULL,
     first bigint NOT NULL,
@@ -364,6 +380,8 @@ INSERT INTO public.catalogue VALUES (1, 'file:///r', 1, NULL, NULL, NULL, NULL);
 INSERT INTO public.device_tags VALUES (1, 'hall');
 INSERT INTO public.devices VALUES (1, 'pi5', 1800000000000, 1800000000000, 'online', NULL, 1800000000000, '0b2f7a1e', 60, -5000000000, NULL, NULL, NULL, NULL, 'minilm-l6-squad', '0.1.1', 'sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08', NULL, 1800000000000, 50, 78, 86.1, 1800000000000, 3, 21.668088750990282, 21.668088750990282, 51.6, '["under_voltage_occurred"]', 234881024, NULL);
 INSERT INTO public.evaluations VALUES (1, 42, 1, 1800000000000, 'minilm-l3-distil-squad', '0.2.0', 'sha256:4f0f5e3d9c1b7a2e8d6c5b4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706', 'swap', 'edgeqa-devices', '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08', 's0b2f7a1e9c4d8e3f', 50, 78, 64.8, 87.2, 86.1, 77.9, 93, 1043, 20.86, 19.4, 31, 38.2, '{"previous": {"name": "minilm-l6-squad", "version": "0.1.1", "digest": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}, "questions": 50, "exact_match_difference": -4.0, "exact_match_interval": [-12.0, 4.0], "f1_difference": -3.1, "f1_interval": [-8.8, 2.2], "exact_match_gained": 1, "exact_match_lost": 3}');
+INSERT INTO public.fleet_hours VALUES (0, 1, 60, 1, 0, NULL, NULL, 0, NULL, NULL);
+INSERT INTO public.fleet_hours_due VALUES (0, 1);
 INSERT INTO public.gaps VALUES (1, 1, 2, 3, NULL, 0, 'open');
 INSERT INTO public.idempotency VALUES ('user:anna', 'k', 'x', NULL, NULL, NULL, 1);
 INSERT INTO public.leases VALUES ('jobs', 'one', 1);
@@ -377,7 +395,7 @@ INSERT INTO public.rollout_members VALUES (1, 1, 0, 0, 'changed', NULL, NULL, NU
 INSERT INTO public.rollout_orders VALUES (1, 1, 'pause', 'user:anna', '', 1, 'obeyed', NULL, NULL, NULL);
 INSERT INTO public.rollouts VALUES (1, 'r-1', 1, 'user:anna', '{}', 'minilm', '1.0.0', 'sha256:0000000000000000000000000000000000000000000000000000000000000000', 'completed', NULL, NULL, 0, NULL, NULL, false, NULL, NULL, NULL, NULL, NULL, 1, 1);
 INSERT INTO public.rollups VALUES (1, 'hour', 0, '', 1, 60, 1, '{"answered": 1}', NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL);
-INSERT INTO public.rollups_due VALUES (1, 1800000000000, 1070450225562522026);
+INSERT INTO public.rollups_due VALUES (1, 1800000000000, 3134722335675889285);
 INSERT INTO public.sessions VALUES ('x', 1, 1, 2);
 INSERT INTO public.swaps VALUES (1, 43, 1, 1800000000000, 'failed', 'minilm-l3-distil-squad', '0.2.0', 'sha256:4f0f5e3d9c1b7a2e8d6c5b4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706', '5b0c1d9e2f3a48576c8d9eafb0c1d2e3', NULL, 'gate_latency', 'p95 312.0 ms, the wish allows 250.0', 4875);
 INSERT INTO public.wishes VALUES (1, 1, 1, 'pi-1', NULL, '{}', 1, NULL);
@@ -407,6 +425,10 @@ ALTER TABLE ONLY public.devices
     ADD CONSTRAINT pk_devices PRIMARY KEY (id);
 ALTER TABLE ONLY public.evaluations
     ADD CONSTRAINT pk_evaluations PRIMARY KEY (boot, seq);
+ALTER TABLE ONLY public.fleet_hours
+    ADD CONSTRAINT pk_fleet_hours PRIMARY KEY (start_ms);
+ALTER TABLE ONLY public.fleet_hours_due
+    ADD CONSTRAINT pk_fleet_hours_due PRIMARY KEY (start_ms);
 ALTER TABLE ONLY public.gaps
     ADD CONSTRAINT pk_gaps PRIMARY KEY (boot, first);
 ALTER TABLE ONLY public.idempotency

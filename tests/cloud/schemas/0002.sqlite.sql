@@ -128,6 +128,26 @@ CREATE TABLE evaluations (
 	CONSTRAINT fk_evaluations_device_id FOREIGN KEY(device_id) REFERENCES devices (id)
 );
 INSERT INTO "evaluations" VALUES(1,42,1,1800000000000,'minilm-l3-distil-squad','0.2.0','sha256:4f0f5e3d9c1b7a2e8d6c5b4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706','swap','edgeqa-devices','9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08','s0b2f7a1e9c4d8e3f',50,78.0,64.8,87.2,86.1,77.9,93.0,1043.0,20.86,19.4,31.0,38.2,'{"previous": {"name": "minilm-l6-squad", "version": "0.1.1", "digest": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}, "questions": 50, "exact_match_difference": -4.0, "exact_match_interval": [-12.0, 4.0], "f1_difference": -3.1, "f1_interval": [-8.8, 2.2], "exact_match_gained": 1, "exact_match_lost": 3}');
+CREATE TABLE fleet_hours (
+	start_ms BIGINT NOT NULL, 
+	devices INTEGER NOT NULL, 
+	covered_s FLOAT NOT NULL, 
+	answered BIGINT NOT NULL, 
+	refused BIGINT NOT NULL, 
+	total JSON, 
+	temperature_max_celsius FLOAT, 
+	evaluation_questions BIGINT NOT NULL, 
+	exact_match FLOAT, 
+	f1 FLOAT, 
+	CONSTRAINT pk_fleet_hours PRIMARY KEY (start_ms)
+);
+INSERT INTO "fleet_hours" VALUES(0,1,60.0,1,0,NULL,NULL,0,NULL,NULL);
+CREATE TABLE fleet_hours_due (
+	start_ms BIGINT NOT NULL, 
+	mark_ms BIGINT NOT NULL, 
+	CONSTRAINT pk_fleet_hours_due PRIMARY KEY (start_ms)
+);
+INSERT INTO "fleet_hours_due" VALUES(0,1);
 CREATE TABLE gaps (
 	boot INTEGER NOT NULL, 
 	first BIGINT NOT NULL, 
@@ -301,7 +321,7 @@ CREATE TABLE rollups_due (
 	CONSTRAINT pk_rollups_due PRIMARY KEY (device_id, start_ms), 
 	CONSTRAINT fk_rollups_due_device_id FOREIGN KEY(device_id) REFERENCES devices (id)
 );
-INSERT INTO "rollups_due" VALUES(1,1800000000000,243480702297699022);
+INSERT INTO "rollups_due" VALUES(1,1800000000000,1565742642081322456);
 CREATE TABLE sessions (
 	secret VARCHAR(64) NOT NULL, 
 	account_id INTEGER NOT NULL, 

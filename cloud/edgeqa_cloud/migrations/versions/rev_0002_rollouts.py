@@ -60,6 +60,31 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_catalogue")),
     )
     op.create_table(
+        "fleet_hours",
+        sa.Column("start_ms", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("devices", sa.Integer(), nullable=False),
+        sa.Column("covered_s", sa.Float(), nullable=False),
+        sa.Column("answered", sa.BigInteger(), nullable=False),
+        sa.Column("refused", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.JSON(), nullable=True),
+        sa.Column("temperature_max_celsius", sa.Float(), nullable=True),
+        sa.Column("evaluation_questions", sa.BigInteger(), nullable=False),
+        sa.Column("exact_match", sa.Float(), nullable=True),
+        sa.Column("f1", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("start_ms", name=op.f("pk_fleet_hours")),
+    )
+    op.create_table(
+        "fleet_hours_due",
+        sa.Column("start_ms", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("mark_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("start_ms", name=op.f("pk_fleet_hours_due")),
+    )
+    # Hours that were rolled up before there were any of the fleet.
+    op.execute(
+        "INSERT INTO fleet_hours_due (start_ms, mark_ms) "
+        "SELECT DISTINCT start_ms, 0 FROM rollups WHERE period = 'hour'"
+    )
+    op.create_table(
         "idempotency",
         sa.Column("account", sa.String(length=128), nullable=False),
         sa.Column("key", sa.String(length=128), nullable=False),
