@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
@@ -78,7 +80,7 @@ class Guard:
                 "internal_error",
                 "something went wrong that should not; see the log of `edgeqa cloud run`",
             )
-            await respond(problem)(scope, receive, guarded)
+            await _told(scope, problem)(scope, receive, guarded)
 
 
 class Bodies:
@@ -96,7 +98,7 @@ class Bodies:
         headers = Headers(scope=scope)
         problem = self._refused(scope, headers)
         if problem is not None:
-            await respond(problem)(scope, receive, send)
+            await _told(scope, problem)(scope, receive, send)
             return
         taken = 0
         begun = False
@@ -120,7 +122,7 @@ class Bodies:
         except _TooLargeError:
             if begun:
                 raise
-            await respond(self._too_large())(scope, receive, send)
+            await _told(scope, self._too_large())(scope, receive, send)
 
     def _refused(self, scope: Scope, headers: Headers) -> Problem | None:
         length = headers.get("content-length", "0")
@@ -201,6 +203,15 @@ async def _answer(start: Message, body: bytes, wanted: str | None, send: Send) -
         body = b""
     await send(start)
     await send({"type": "http.response.body", "body": body})
+
+
+def _told(scope: Scope, problem: Problem) -> Response:
+    """JSON for programs, a page for who looks at one."""
+    if scope["path"].startswith(API):
+        return respond(problem)
+    from edgeqa_cloud.web.guard import refused_page  # noqa: PLC0415  pages import from here
+
+    return refused_page(Request(scope), problem)
 
 
 def _matches(wanted: str, tag: str) -> bool:

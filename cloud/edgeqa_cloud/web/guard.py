@@ -34,6 +34,7 @@ _HOME = ("/", "Overview")
 _TITLES = {
     "database_unreachable": "The database is away.",
     "forbidden": "You may not do this.",
+    "internal_error": "That went wrong, and should not.",
     "404": "There is no such page.",
     "405": "This page takes no such request.",
     "503": "That is away.",

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request, Response
 
 from edgeqa_cloud.rollout.filters import RolloutFilter
 from edgeqa_cloud.rollout.states import RolloutState
-from edgeqa_cloud.summary import fleet_summary
 from edgeqa_cloud.web.guard import Viewer, page_router
 from edgeqa_cloud.web.ranges import chosen_range, range_choice
 from edgeqa_cloud.web.rendering import render
@@ -30,11 +29,9 @@ def router(console: Console) -> APIRouter:
         """The fleet in figures."""
         now_ms = console.now_ms()
         chosen = chosen_range(request.query_params)
-        with console.database.reading() as connection:
-            fleet = fleet_summary(connection, now_ms=now_ms)
         return render(
-            request, "overview.html", caller=caller, now_ms=now_ms, page="/", fleet=fleet,
-            alarms=[], active=console.rollouts.list_rollouts(_ACTIVE, limit=MAX_SHOWN).rollouts,
+            request, "overview.html", caller=caller, now_ms=now_ms, page="/", fleet=console.figures.summary(),
+            alarms=console.figures.alarms().alarms, active=console.rollouts.list_rollouts(_ACTIVE, limit=MAX_SHOWN).rollouts,
             decisions=console.rollouts.audit(limit=MAX_SHOWN).entries,
             ranges=range_choice(chosen, lambda one: f"/?range={one}#charts"),
             history=f"/api/v1/fleet/history?since={chosen}",
