@@ -85,5 +85,6 @@ def site(database: Database, **settings: Any) -> Iterator[Site]:
     try:
         with serving(build_app(console)) as url:
             yield Site(url, console, fleet, rows, engine)
+            changes.stop()  # streams end before the server does
     finally:
         changes.stop()

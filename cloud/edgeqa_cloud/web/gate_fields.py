@@ -18,7 +18,7 @@ _PERCENT = 100
 _SHARES = frozenset({"max_rise", "max_share"})
 _LABELS: Mapping[str, tuple[str, str]] = {
     "max_drop": ("at most lower by", "points"),
-    "min_questions": ("different questions, at least", ""),
+    "min_questions": ("questions, at least", ""),
     "max_ratio": ("at most", "times as much"),
     "max_rise": ("at most higher by", "percent of the questions"),
     "max_rise_celsius": ("at most warmer by", "°C"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgeqa_cloud.rollout.allowed import allowed_now, why_not
-from edgeqa_cloud.rollout.states import Action, GateStatus, MemberState
+from edgeqa_cloud.rollout.states import Action, GateStatus, MemberState, RolloutState
 from edgeqa_cloud.rollout.views import RolloutView
 from edgeqa_cloud.web.gate_bars import gate_name
 from edgeqa_cloud.web.shown import model, plural
@@ -37,25 +37,45 @@ class Choice:
     refused: str | None
 
 
-def choices(view: RolloutView) -> list[Choice]:
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A rollout, and how many of its devices got a wish from it, by state.
+
+    A device that ran the model already has none, and nothing is done with it by an undo.
+    """
+
+    view: RolloutView
+    wished: Mapping[MemberState, int]
+
+
+def choices(standing: Standing) -> list[Choice]:
     """All orders, in the order in which they are declared."""
+    view = standing.view
     possible = allowed_now(view.state)
     return [
         Choice(
             action=action,
             title=f"{action.value.capitalize()} {view.rollout}?",
-            effects=tuple(_EFFECTS[action](view)),
-            confirm=_confirm(view, action),
+            effects=tuple(_EFFECTS[action](standing)),
+            confirm=_confirm(standing, action),
             possible=action in possible,
-            refused=why_not(view.state, action, view.gates),
+            refused=_refused(view, action),
         )
         for action in Action
     ]
 
 
-def undone_by(view: RolloutView) -> int:
+def undone_by(standing: Standing) -> int:
     """How many devices an undo sends back."""
-    return sum(_count(view, state) for state in _BACK)
+    return sum(standing.wished.get(state, 0) for state in _BACK)
+
+
+def _refused(view: RolloutView, action: Action) -> str | None:
+    why = why_not(view.state, action, view.gates)
+    if why is None and action is Action.RESUME:
+        # As promote: the engine lets no order over a gate that is breached.
+        return why_not(view.state, Action.PROMOTE, view.gates)
+    return why
 
 
 _BACK = (
@@ -76,7 +96,8 @@ _BACK_WORDS: Mapping[MemberState, str] = {
 }
 
 
-def _confirm(view: RolloutView, action: Action) -> str:
+def _confirm(standing: Standing, action: Action) -> str:
+    view = standing.view
     match action:
         case Action.PAUSE:
             return "Pause the rollout"
@@ -90,10 +111,11 @@ def _confirm(view: RolloutView, action: Action) -> str:
         case Action.ABORT:
             return "Abort the rollout"
         case Action.UNDO:
-            return f"Undo on {_devices(undone_by(view))}"
+            return f"Undo on {_devices(undone_by(standing))}"
 
 
-def _pause(view: RolloutView) -> Iterator[str]:
+def _pause(standing: Standing) -> Iterator[str]:
+    view = standing.view
     waiting = _count(view, MemberState.WAITING)
     if waiting:
         yield f"{_devices(waiting)} without a wish yet get none until the rollout is resumed."
@@ -108,7 +130,8 @@ def _pause(view: RolloutView) -> Iterator[str]:
     )
 
 
-def _resume(view: RolloutView) -> Iterator[str]:
+def _resume(standing: Standing) -> Iterator[str]:
+    view = standing.view
     here, later = _to_come_here(view), _to_come(view)
     where = f"Stage {view.stage + 1} of {view.stages} goes on"
     if here:
@@ -121,7 +144,8 @@ def _resume(view: RolloutView) -> Iterator[str]:
         yield "It was paused for the reason above; it pauses again if that still holds."
 
 
-def _promote(view: RolloutView) -> Iterator[str]:
+def _promote(standing: Standing) -> Iterator[str]:
+    view = standing.view
     open_gates = [
         gate_name(gate.gate)
         for gate in view.gates
@@ -132,9 +156,11 @@ def _promote(view: RolloutView) -> Iterator[str]:
     if open_gates:
         waived += f", and the gates without enough evidence ({', '.join(open_gates)}),"
     yield (
-        f"Stage {view.stage + 1} of {view.stages} is over at once: {waived} "
-        f"{'are' if open_gates else 'is'} waived."
+        f"Stage {view.stage + 1} of {view.stages} ends as soon as its devices under way are "
+        f"settled: {waived} {'are' if open_gates else 'is'} waived."
     )
+    if view.state is RolloutState.PAUSED:
+        yield "The pause ends."
     if _is_last(view):
         yield "It is the last stage: the rollout completes when every device is settled."
     else:
@@ -143,7 +169,8 @@ def _promote(view: RolloutView) -> Iterator[str]:
     yield "A gate that is breached is never waived."
 
 
-def _abort(view: RolloutView) -> Iterator[str]:
+def _abort(standing: Standing) -> Iterator[str]:
+    view = standing.view
     yield f"{_devices(_count(view, MemberState.WAITING))} without a wish yet stay as they are."
     under_way = _count(view, MemberState.WISHED)
     if under_way:
@@ -152,11 +179,10 @@ def _abort(view: RolloutView) -> Iterator[str]:
     yield "It cannot be resumed. Undo stays possible."
 
 
-def _undo(view: RolloutView) -> Iterator[str]:
-    parts = [
-        f"{_count(view, state):,} {_BACK_WORDS[state]}" for state in _BACK if _count(view, state)
-    ]
-    total = undone_by(view)
+def _undo(standing: Standing) -> Iterator[str]:
+    view, wished = standing.view, standing.wished
+    parts = [f"{wished[state]:,} {_BACK_WORDS[state]}" for state in _BACK if wished.get(state)]
+    total = undone_by(standing)
     if total:
         yield (
             f"{_devices(total)} go back to the model that each had before: {', '.join(parts)}. "
@@ -164,6 +190,9 @@ def _undo(view: RolloutView) -> Iterator[str]:
         )
     else:
         yield "No device got the model by this rollout: none has to go back."
+    already = _count(view, MemberState.CHANGED) - wished.get(MemberState.CHANGED, 0)
+    if already:
+        yield f"{_devices(already)} ran the model before, and keep it."
     waiting = _count(view, MemberState.WAITING)
     if waiting:
         yield f"{_devices(waiting)} without a wish yet stay as they are."
@@ -174,7 +203,7 @@ def _undo(view: RolloutView) -> Iterator[str]:
         yield "Time windows and the rate limit do not hold this up. It cannot be resumed."
 
 
-_EFFECTS: Mapping[Action, Callable[[RolloutView], Iterator[str]]] = {
+_EFFECTS: Mapping[Action, Callable[[Standing], Iterator[str]]] = {
     Action.PAUSE: _pause,
     Action.RESUME: _resume,
     Action.PROMOTE: _promote,

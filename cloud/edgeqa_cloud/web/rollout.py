@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Form, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import func, select
 from starlette.responses import RedirectResponse
 
 from edgeqa.errors import EdgeqaError
@@ -21,6 +22,7 @@ from edgeqa_cloud.rollout.filters import AuditFilter
 from edgeqa_cloud.rollout.refusals import ChangedMeanwhileError, UnknownRolloutError
 from edgeqa_cloud.rollout.spec import MAX_STAGES
 from edgeqa_cloud.rollout.states import Action, MemberState
+from edgeqa_cloud.rollout.tables import rollout_members, rollouts
 from edgeqa_cloud.rollout.views import OrderView, RolloutView
 from edgeqa_cloud.web.addresses import page_count
 from edgeqa_cloud.web.evidence import evidence_text
@@ -32,7 +34,7 @@ from edgeqa_cloud.web.gate_bars import (
     gate_words,
 )
 from edgeqa_cloud.web.guard import Operator, PageProblem, Viewer, is_live, is_refresh, page_router
-from edgeqa_cloud.web.impact import choices
+from edgeqa_cloud.web.impact import Standing, choices
 from edgeqa_cloud.web.notices import Notice
 from edgeqa_cloud.web.rendering import render
 from edgeqa_cloud.web.rollout_state import PAGE_ROWS, MembersState
@@ -171,6 +173,19 @@ def _view(console: Console, rollout: str) -> RolloutView:
         ) from error  # fmt: skip
 
 
+def _wished(console: Console, rollout: str) -> dict[MemberState, int]:
+    """Devices that got a wish, by state."""
+    member = rollout_members.c
+    query = (
+        select(member.state, func.count())
+        .join(rollouts, rollouts.c.id == member.rollout_id)
+        .where(rollouts.c.rollout == rollout, member.wish.is_not(None))
+        .group_by(member.state)
+    )
+    with console.database.reading() as connection:
+        return {MemberState(state): count for state, count in connection.execute(query)}
+
+
 def _page(
     console: Console,
     request: Request,
@@ -193,7 +208,7 @@ def _page(
         "path": path,
         "rollout": view,
         "notice": notice,
-        "choices": choices(view),
+        "choices": choices(Standing(view, _wished(console, view.rollout))),
         "shown": shown,
         "members": members,
         "member_pages": page_count(members.total, PAGE_ROWS),
