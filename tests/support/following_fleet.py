@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from edgeqa.commands import unix_ms
 from edgeqa.model_messages import Desired
@@ -25,6 +27,7 @@ from support.broker import Broker
 from support.cloud import Store, arrival, evaluation, heartbeat
 from support.fleet import NEW, OLD, paired
 
+_PATIENCE_S = 20.0
 # EM and F1 of models by version, percent.
 QUALITY = {OLD["version"]: 76.0, NEW["version"]: 75.0}
 BAD = {"name": NEW["name"], "version": "0.3.0", "digest": f"sha256:{'3' * 64}"}
@@ -155,7 +158,16 @@ class FollowingFleet:
     def say(self, topic_device: str, kind: str, body: dict[str, Any]) -> None:
         """Anything, on the topic of any device."""
         with self._lock:
-            self._store.store(arrival(kind, body, device=topic_device, at_ms=unix_ms()))
+            deadline = time.monotonic() + _PATIENCE_S
+            while True:
+                try:
+                    self._store.store(arrival(kind, body, device=topic_device, at_ms=unix_ms()))
+                except DBAPIError:  # as the collector does: until the database is back
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
+                else:
+                    return
 
     def _tell(self, device: Device, kind: str, body: dict[str, Any]) -> None:
         self.say(device.device, kind, body)

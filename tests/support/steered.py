@@ -50,6 +50,7 @@ class Steered:
     settings: CloudSettings
     fleet: FollowingFleet
     engines: list[Engine] = field(default_factory=list)
+    _databases: dict[Engine, Database] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rollouts = Rollouts(database=self.database, now_ms=unix_ms, poke=self.poke)
@@ -60,19 +61,24 @@ class Steered:
 
     def start(self) -> Engine:
         """An engine of its own database connections, as another process has."""
+        database = Database.of(self.settings)
         engine = wire_engine(
             settings=self.settings,
-            database=self.database,
+            database=database,
             log=structlog.get_logger(),
             pace=Pace(gather_s=0.1, join_s=0.2),
         )
         self.engines.append(engine)
+        self._databases[engine] = database
         engine.start()
         return engine
 
-    def stop(self) -> None:
-        while self.engines:
-            self.engines.pop().stop()
+    def stop(self, engine: Engine | None = None) -> None:
+        """One of them, or all."""
+        for one in [*self.engines] if engine is None else [engine]:
+            self.engines.remove(one)
+            one.stop()
+            self._databases.pop(one).close()
 
     def create(self, version: str = NEW["version"], **fields: Any) -> str:
         spec: Mapping[str, Any] = {

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 from support.broker import Broker
 from support.cloud import wait_until
 from support.fleet import NEW, OLD
@@ -17,6 +21,7 @@ from support.steered import GATES, Steered, steered
 
 from edgeqa.commands import unix_ms
 from edgeqa.operator import Operator
+from edgeqa_cloud.database import Database
 from edgeqa_cloud.rollout.states import Action
 from edgeqa_cloud.rollout.tables import rollouts, wishes
 from edgeqa_cloud.tables import leases
@@ -283,13 +288,58 @@ def test_of_two_engines_one_steers_and_the_other_takes_over(bench: Steered) -> N
     bench.wait_members(rollout, changed=6)
     assert all(versions(bench, name) == [NEW["version"]] for name in NAMES)
     leading = next(one for one in (first, second) if one.leads)
-    bench.engines.remove(leading)
-    leading.stop()
+    bench.stop(leading)
     assert bench.order(rollout, Action.UNDO) == "obeyed"
     bench.wait(rollout, "undone")
     with bench.database.reading() as connection:
         (lease,) = connection.execute(select(leases)).all()
     assert lease.until_ms > unix_ms()
+
+
+@contextmanager
+def away(database: Database) -> Iterator[None]:
+    """Nobody gets into the database, or can write to it."""
+    url = database.engine.url
+    if database.is_sqlite:
+        with closing(sqlite3.connect(url.database or "", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    server = url.set(drivername="postgresql", database="postgres")
+    with psycopg.connect(server.render_as_string(False), autocommit=True) as other:
+        name = url.database or ""
+        allow = "ALTER DATABASE {} ALLOW_CONNECTIONS {}"
+        other.execute(allow.format(name, "false").encode())
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
+        yield
+        other.execute(allow.format(name, "true").encode())
+
+
+def test_a_database_that_goes_away_is_waited_for(
+    cloud_databases: Databases, broker: Broker
+) -> None:
+    with (
+        capture_logs() as logs,
+        cloud_databases.open(cloud_databases.new()) as database,
+        steered(database, broker, NAMES, database_timeout_s=0.2) as bench,
+    ):
+        bench.start()
+        rollout = bench.create(stages=[{"count": 2, "soak_s": 600}, {"percent": 100}])
+        bench.wait_members(rollout, changed=2, waiting=4)
+
+        def said(event: str) -> int:
+            return sum(one["event"] == event for one in logs)
+
+        with away(database):
+            wait_until(lambda: said("rollouts_wait_for_database") == 1, "it waits")
+        assert bench.order(rollout, Action.PROMOTE) == "obeyed"
+        bench.wait_members(rollout, changed=6)
+        wait_until(lambda: said("rollouts_go_on") == 1, "it goes on")
+        assert said("rollouts_wait_for_database") == 1
+        assert said("rollouts_failed") == 0
+    assert all(versions(bench, name) == [NEW["version"]] for name in NAMES)
 
 
 def test_a_broker_that_restarts_loses_no_wish(sqlite_databases: Databases, tmp_path: Path) -> None:
