@@ -30,8 +30,9 @@ def router(console: Console) -> APIRouter:
         now_ms = console.now_ms()
         chosen = chosen_range(request.query_params)
         return render(
-            request, "overview.html", caller=caller, now_ms=now_ms, page="/", fleet=console.figures.summary(),
-            alarms=console.figures.alarms().alarms, active=console.rollouts.list_rollouts(_ACTIVE, limit=MAX_SHOWN).rollouts,
+            request, "overview.html", caller=caller, now_ms=now_ms, page="/",
+            fleet=console.figures.summary(), alarms=console.figures.alarms().alarms,
+            active=console.rollouts.list_rollouts(_ACTIVE, limit=MAX_SHOWN).rollouts,
             decisions=console.rollouts.audit(limit=MAX_SHOWN).entries,
             ranges=range_choice(chosen, lambda one: f"/?range={one}#charts"),
             history=f"/api/v1/fleet/history?since={chosen}",
