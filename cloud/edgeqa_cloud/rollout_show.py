@@ -191,6 +191,13 @@ def clock(time_ms: int, *, date: bool = True) -> str:
     return local.strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
 
 
+def length(seconds: float) -> str:
+    """Of a soak."""
+    if not seconds:
+        return words.NOTHING
+    return f"{seconds:.2g} s" if seconds < 1 else words.span(seconds)
+
+
 def _facts(view: RolloutView, now_ms: int) -> Iterator[Text]:
     if view.reason is not None:
         code = f" [{words.said(view.code)}]" if view.code else ""
@@ -209,7 +216,7 @@ def _stage(stage: StageView, view: RolloutView, now_ms: int) -> tuple[Cell | str
     done = sum(count for state, count in stage.states.items() if state in _DONE)
     full = round(_BAR_CHARS * done / stage.devices) if stage.devices else 0
     style = _STAGE_STYLES.get(stage.state, "dim")
-    soak = words.NOTHING if not stage.soak_s else words.span(stage.soak_s)
+    soak = length(stage.soak_s)
     if stage.state == "soaking" and view.soak_ends_ms is not None:
         left_s = (view.soak_ends_ms - now_ms) / 1000
         soak = f"{words.span(left_s)} of {soak}" if left_s > 0 else f"{soak}, over"

@@ -11,7 +11,7 @@ from edgeqa_cloud.columns import Cell, Column, table_lines
 from edgeqa_cloud.fleet_tables import PRESENCE_STYLES, model_cell
 from edgeqa_cloud.presence import Presence
 from edgeqa_cloud.rollout.views import AuditEntry, AuditPage, Plan, PlannedDevice, PlannedStage
-from edgeqa_cloud.rollout_show import clock, pair
+from edgeqa_cloud.rollout_show import clock, length, pair
 
 # Devices of a stage that a plan shows by name; all are in --json.
 SHOWN_DEVICES = 10
@@ -108,7 +108,7 @@ def _stage(stage: PlannedStage, now_ms: int) -> tuple[Cell | str, ...]:
         f"{stage.devices:,}",
         f"{stage.online:,}",
         _when(stage.earliest_ms, now_ms),
-        words.span(stage.soak_s) if stage.soak_s else words.NOTHING,
+        length(stage.soak_s),
     )
 
 

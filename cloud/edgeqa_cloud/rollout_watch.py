@@ -149,11 +149,17 @@ class _Watcher:
         seen.read_at = self._monotonic()
 
     def _read(self, client: ApiClient) -> tuple[RolloutView, list[AuditEntry]]:
+        """The log first: what it tells has then happened to the rollout that is shown below."""
+        entries = self._entries(client)
         view = client.show(self._rollout)
+        if self._over(view):
+            entries = self._entries(client)  # all of it, as it is not read again
+        return view, entries
+
+    def _entries(self, client: ApiClient) -> list[AuditEntry]:
         if self._how.as_json:
-            return view, []
-        page = client.audit(self._rollout, {"limit": _READ_ENTRIES})
-        return view, page.entries
+            return []
+        return client.audit(self._rollout, {"limit": _READ_ENTRIES}).entries
 
     @contextmanager
     def _drawing(self) -> Iterator[Callable[[_Seen], None]]:

@@ -334,7 +334,7 @@ def watched(api: ScriptedApi, *views: dict[str, Any]) -> None:
 
     def answer(asked: Asked) -> Answer:
         if "/audit" in asked.path:
-            shown = len(views) - len(left)
+            shown = min(len(views), len(views) - len(left) + 1)
             return Answer(body=audit(*(entry(n, "stage_begun", f"entry {n}")
                                        for n in range(shown, 0, -1))))  # fmt: skip
         now = left.pop(0) if left else views[-1]
@@ -429,7 +429,7 @@ def test_a_watch_ends_where_the_token_does(
     run: Run, api: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeqa_cloud.rollout_changes.WITHOUT_EVENTS_S", 0.05)
-    looks = iter([Answer(body=view()), Answer(body=audit()),
+    looks = iter([Answer(body=audit()), Answer(body=view()),
                   problem(401, "unauthorized", "revoked")])  # fmt: skip
     api.answer = lambda _: next(looks)
     done = run("watch", ID)

@@ -86,13 +86,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "EDGEQA_SIMULATE_BROKER": broker.url,
         "EDGEQA_SIMULATE_DEVICES": str(DEVICES),
         "EDGEQA_SIMULATE_PREFIX": "sim-",
-        "EDGEQA_SIMULATE_MODELS": json.dumps(
+        "EDGEQA_SIMULATE_MODELS": ",".join(
             ["minilm-l6-squad@0.1.1:em=70:f1=80:p50=20", f"{GOOD}:em=71:f1=81:p50=15",
              f"{BAD}:em=2:f1=9:p50=15"]
         ),
         "EDGEQA_SIMULATE_TELEMETRY_INTERVAL_S": "1",
         "EDGEQA_SIMULATE_HEARTBEAT_INTERVAL_S": "2",
-        "EDGEQA_SIMULATE_EVALUATION_INTERVAL_S": "3600",
+        "EDGEQA_SIMULATE_EVALUATION_INTERVAL_S": "2",
         "EDGEQA_SIMULATE_EVALUATION_QUESTIONS": "200",
         "EDGEQA_SIMULATE_QUESTIONS_PER_MINUTE": "60",
         "EDGEQA_SIMULATE_FETCH_S": "0.1",
