@@ -39,7 +39,7 @@ class ConsoleSettings(BaseModel):
     token_file: Path | None = Field(
         default_factory=lambda: state_folder() / "operator-token",
         description="An operator's token for commands on this machine, made at the start if it is "
-        "not there; mode 0600. Empty: none.",
+        "not there; mode 0600. `off`: none.",
     )
     session_hours: float = Field(
         default=12.0, gt=0, le=8760, description="A login to the web page ends after so long."

@@ -1,5 +1,6 @@
-"""`edgeqa cloud run`: a collector, and what it and the fleet look like to Prometheus; the signed
-repository, read every so often."""
+"""`edgeqa cloud run`: a collector, rollouts, the API and the page, metrics for Prometheus, and the
+signed repository, read every so often.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +16,19 @@ from edgeqa_cloud.metrics import CollectorMetrics
 from edgeqa_cloud.metrics_server import MetricsServer
 from edgeqa_cloud.metrics_settings import listen_address
 from edgeqa_cloud.packages.wiring import wire_catalogue
+from edgeqa_cloud.rollout.wiring import steered
 from edgeqa_cloud.settings import CloudSettings
 from edgeqa_cloud.watching import Watched
 
 
 def run_cloud(settings: CloudSettings, log: FilteringBoundLogger) -> None:
-    """Collect and serve metrics until asked to stop.
+    """Collect, steer rollouts and serve until asked to stop.
 
     Raises:
         ConfigError: a setting is wrong, or the database is of a later version.
         DatabaseError: the database cannot be reached or written at the start.
         BrokerError: no connection to the broker in time.
-        ListenError: the address for metrics is taken.
+        ListenError: the address for metrics, or of the API, is taken.
     """
     metrics = None
     if settings.metrics_listen != "off":
@@ -45,6 +47,13 @@ def run_cloud(settings: CloudSettings, log: FilteringBoundLogger) -> None:
         catalogue = wire_catalogue(settings, database, log, ready)
         if catalogue is not None:
             stack.enter_context(catalogue)
+        # Last in, first out: the engine ends before what it decides by, and nobody orders of one
+        # that has ended.
+        poke = stack.enter_context(steered(settings, log, ready=ready))
+        if settings.listen != "off":
+            from edgeqa_cloud.api.wiring import served  # noqa: PLC0415  FastAPI takes its time
+
+            stack.enter_context(served(settings, log, poke=poke, catalogue=catalogue))
         collector.run()
 
 

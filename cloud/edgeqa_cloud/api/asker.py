@@ -34,6 +34,7 @@ class Asker:
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(MAX_AT_ONCE)
         self._client: Client | None = None
+        self._stopped = False
 
     def ask(
         self,
@@ -71,11 +72,16 @@ class Asker:
         """Disconnect; questions that wait fail."""
         with self._lock:
             client, self._client = self._client, None
+            self._stopped = True
         if client is not None:
             client.stop()
 
     def _connected(self) -> Client:
         with self._lock:
+            if self._stopped:
+                raise AnswerError(
+                    "the cloud is stopping", code="client_stopped", exit_code=ExitCode.UNREACHABLE
+                )
             if self._client is None:
                 client = Client(broker=self._broker, max_pending=MAX_AT_ONCE)
                 try:
