@@ -28,6 +28,9 @@ from edgeqa_cloud.targets.resolve import resolve
 # Evidence is gathered less often where it takes long: at most a tenth of the time.
 _GATHER_REST = 10.0
 _GATHER_MOST_S = 60.0
+# Of a stage that has lasted for hours, some seconds more tell little: a share of its age.
+_AGED_SHARE = 0.01
+_AGED_MOST_S = 20.0
 # A stage is not left on gates that are older.
 _FRESH_S = 1.0
 _JOIN_REST = 50.0
@@ -156,8 +159,11 @@ class Steering:
         course.gates, course.gates_stage = gates, rollout.stage
         course.gates_at = self._monotonic()
         took_s = course.gates_at - began
-        course.gather_at = course.gates_at + min(
-            _GATHER_MOST_S, max(self._pace.gather_s, _GATHER_REST * took_s)
+        age_s = (now_ms - (rollout.stage_begun_ms or now_ms)) / 1000
+        course.gather_at = course.gates_at + max(
+            self._pace.gather_s,
+            min(_GATHER_MOST_S, _GATHER_REST * took_s),
+            min(_AGED_MOST_S, _AGED_SHARE * age_s),
         )
         return None if list(before) == list(gates) else gates
 
