@@ -12,6 +12,7 @@ import typer
 from edgeqa.flags import settings_options
 from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
+from edgeqa_cloud.access_cli import tokens, users
 from edgeqa_cloud.console_settings import ConsoleSettings
 from edgeqa_cloud.metrics_settings import MetricsSettings
 from edgeqa_cloud.packages.packages_cli import packages
@@ -32,6 +33,8 @@ app = typer.Typer(
 app.command()(simulate)
 
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(users, name="user")
+app.add_typer(tokens, name="token")
 app.command()(settings_options(CloudSettings, without=_OTHERS)(packages))
 
 CheckConfig = Annotated[
@@ -59,9 +62,9 @@ def collect(settings: CloudSettings, check_config: CheckConfig = False) -> None:
 @app.command()
 @settings_options(CloudSettings)
 def run(settings: CloudSettings, check_config: CheckConfig = False) -> None:
-    """Collect, and serve metrics for Prometheus, until SIGTERM or Ctrl-C.
+    """Collect, steer rollouts, serve the API, the web page and metrics, until SIGTERM or Ctrl-C.
 
-    Exit codes: as `collect`; 4 also where the address for metrics is taken.
+    Exit codes: as `collect`; 4 also where an address to listen on is taken.
     """
     if check_config:
         typer.echo(json.dumps(describe(settings), indent=2))
