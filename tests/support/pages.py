@@ -18,7 +18,7 @@ from support.fleet_databases import Databases
 from support.rollout_rows import RolloutRows
 
 NOW_MS = 1_799_964_600_000
-EVIL = "\"><img src=x onerror=pwned()>'&"
+EVIL = "\"><img src=x onerror=window.pwned=true>'&"
 
 
 @dataclass
