@@ -42,7 +42,7 @@ class Severity(StrEnum):
 class AlarmView(View):
     """Something to look at."""
 
-    code: str = Field(
+    kind: str = Field(
         description="silent, throttled, hot, failed_swaps, gaps, lost_records, quarantine, "
         "repository, rollout_paused or rollout_undone."
     )
@@ -84,7 +84,7 @@ def _presence(summary: FleetSummary) -> Iterator[AlarmView]:
     if silent:
         many = silent >= _MANY * summary.devices
         yield AlarmView(
-            code="silent",
+            kind="silent",
             severity=Severity.CRITICAL if many else Severity.WARNING,
             text=f"{_devices(silent)} not heard of for two heartbeats",
             count=silent,
@@ -95,7 +95,7 @@ def _presence(summary: FleetSummary) -> Iterator[AlarmView]:
 def _heat(connection: Connection, summary: FleetSummary, now_ms: int) -> Iterator[AlarmView]:
     if summary.throttled:
         yield AlarmView(
-            code="throttled",
+            kind="throttled",
             severity=Severity.WARNING,
             text=f"{_devices(summary.throttled)} slowed down by heat or low voltage",
             count=summary.throttled,
@@ -112,7 +112,7 @@ def _heat(connection: Connection, summary: FleetSummary, now_ms: int) -> Iterato
         )
     ).scalar_one()
     yield AlarmView(
-        code="hot",
+        kind="hot",
         severity=Severity.WARNING,
         text=f"{_devices(hot)} at {HOT_CELSIUS:.0f} °C or more, the hottest at "
         f"{summary.temperature_max_celsius:.0f} °C",
@@ -129,7 +129,7 @@ def _swaps(connection: Connection, now_ms: int) -> Iterator[AlarmView]:
     ).scalar_one()
     if failed:
         yield AlarmView(
-            code="failed_swaps",
+            kind="failed_swaps",
             severity=Severity.WARNING,
             text=f"{_devices(failed)} did not take a model in the last day",
             count=failed,
@@ -150,14 +150,14 @@ def _records(connection: Connection, now_ms: int) -> Iterator[AlarmView]:
         .select_from(quarantine)
         .where(quarantine.c.received_ms >= now_ms - DAY_MS)
     ).scalar_one()
-    for code, count, text in (
+    for kind, count, text in (
         ("gaps", late, "records missing for more than an hour"),
         ("lost_records", lost, "records lost for good in the last day"),
         ("quarantine", refused, "messages refused in the last day: edgeqa cloud quarantine list"),
     ):  # fmt: skip
         if count:
             yield AlarmView(
-                code=code, severity=Severity.WARNING, text=f"{int(count):,} {text}",
+                kind=kind, severity=Severity.WARNING, text=f"{int(count):,} {text}",
                 count=int(count), link="/devices",
             )  # fmt: skip
 
@@ -179,7 +179,7 @@ def _rollouts(connection: Connection, now_ms: int) -> Iterator[AlarmView]:
         state = RolloutState(row.state)
         why = f": {said(row.reason)}" if row.reason else ""
         yield AlarmView(
-            code="rollout_paused" if state is RolloutState.PAUSED else "rollout_undone",
+            kind="rollout_paused" if state is RolloutState.PAUSED else "rollout_undone",
             severity=Severity.WARNING if state is RolloutState.UNDONE else Severity.CRITICAL,
             text=f"rollout {row.rollout} is {state.replace('_', ' ')}{why}",
             count=1,
@@ -192,7 +192,7 @@ def _repository(connection: Connection) -> Iterator[AlarmView]:
     row = connection.execute(select(catalogue.c.code, catalogue.c.message)).first()
     if row is not None and row.code is not None:
         yield AlarmView(
-            code="repository",
+            kind="repository",
             severity=Severity.WARNING,
             text=f"the model repository cannot be read: {said(row.message)}",
             count=1,
