@@ -26,6 +26,7 @@ from edgeqa_cloud.label_bounds import OTHER, ModelLabels, known_code
 from edgeqa_cloud.metric_specs import Metric
 from edgeqa_cloud.presence import Presence
 from edgeqa_cloud.presence_column import presence_column
+from edgeqa_cloud.rollout.rollout_metrics import fill_rollouts
 from edgeqa_cloud.serving_history import DAY_MS
 from edgeqa_cloud.summary import gap_records, model_summaries, quarantined
 from edgeqa_cloud.tables import devices, evaluations
@@ -113,6 +114,7 @@ class FleetMetrics(Collector):
         tally.add(specs.QUARANTINE, OTHER, by=0)
         for code, count in quarantined(connection).items():
             tally.add(specs.QUARANTINE, known_code(code), by=count)
+        fill_rollouts(tally, connection, now_ms=now_ms)
         if self._each_device:
             _fill_devices(tally, connection, self._each_device)
 

@@ -163,6 +163,14 @@ GAP_RECORDS = Metric("edgeqa_fleet_gap_records", _G, "Records missing in the dat
                      ("state",), "2 states")  # fmt: skip
 QUARANTINE = Metric("edgeqa_fleet_quarantine_messages", _G, "Messages in quarantine, by why.",
                     ("code",), "codes of docs/errors.md and `other`")  # fmt: skip
+ROLLOUTS = Metric("edgeqa_fleet_rollouts", _G, "Rollouts by state.", ("state",), "8 states")
+WISHES_WAITING = Metric("edgeqa_fleet_wishes_waiting", _G,
+                        "Wishes of rollouts that the broker has not yet.")  # fmt: skip
+WISHES_WAITING_S = Metric("edgeqa_fleet_wishes_waiting_seconds", _G,
+                          "Age of the oldest of them; 0 where there is none.")  # fmt: skip
+ORDERS_WAITING_S = Metric("edgeqa_fleet_orders_waiting_seconds", _G,
+                          "Age of the oldest order that no engine has obeyed or refused; 0 where "
+                          "there is none.")  # fmt: skip
 _DEVICES = "`metrics_devices` (0 unless set)"
 DEVICE_SEEN = Metric("edgeqa_device_last_seen_timestamp_seconds", _G,
                      "When a device was last heard.", ("device",), _DEVICES)  # fmt: skip
@@ -176,5 +184,6 @@ DEVICE_TEMPERATURE = Metric("edgeqa_device_temperature_celsius", _G,
 FLEET_METRICS = (
     FLEET_UP, FLEET_READ, FLEET_READ_AT, DEVICES, MODEL_DEVICES, EXACT_MATCH, F1, PAIRED_EM,
     PAIRED_F1, PAIRED_QUESTIONS, WORSE_EVALUATIONS, TEMPERATURE, THROTTLED, GAP_RECORDS, QUARANTINE,
-    DEVICE_SEEN, DEVICE_F1, DEVICE_P95, DEVICE_TEMPERATURE,
+    ROLLOUTS, WISHES_WAITING, WISHES_WAITING_S, ORDERS_WAITING_S, DEVICE_SEEN, DEVICE_F1,
+    DEVICE_P95, DEVICE_TEMPERATURE,
 )  # fmt: skip
