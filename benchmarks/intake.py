@@ -132,6 +132,8 @@ def _measure(
                     "EDGEQA_CLOUD_DATABASE": url,
                     "EDGEQA_CLOUD_NAME": "collector",
                     "EDGEQA_CLOUD_METRICS_LISTEN": f"127.0.0.1:{metrics}",
+                    "EDGEQA_CLOUD_LISTEN": "off",
+                    "EDGEQA_CLOUD_ROLLOUTS": "false",
                     "EDGEQA_CLOUD_LOG_FORMAT": "json",
                     **settings,
                 },

@@ -217,6 +217,7 @@ def _collector(plan: Plan, url: str, number: int, port: int) -> Part:
         "EDGEQA_CLOUD_DATABASE": plan.database,
         "EDGEQA_CLOUD_NAME": f"collector-{number}",
         "EDGEQA_CLOUD_METRICS_LISTEN": f"127.0.0.1:{port}",
+        "EDGEQA_CLOUD_LISTEN": "off",
         "EDGEQA_CLOUD_GAP_SETTLE_S": "2",
         "EDGEQA_CLOUD_GAP_RETRY_S": "4",
         "EDGEQA_CLOUD_JOBS_EVERY_S": "1",

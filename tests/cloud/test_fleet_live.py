@@ -40,7 +40,7 @@ def cloud(broker: Broker, database: str, folder: Path) -> Iterator[str]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "edgeqa.cli", "cloud", "run", "--broker", broker.url,
-             "--database", database, "--metrics-listen", "127.0.0.1:0",
+             "--database", database, "--metrics-listen", "127.0.0.1:0", "--listen", "off",
              "--metrics-cache-s", "0", "--log-format", "json"],
             stdout=output, stderr=output, env=clean_environment(),
         )  # fmt: skip
@@ -171,7 +171,7 @@ def test_an_address_in_use_is_said_at_the_start(broker: Broker, tmp_path: Path) 
         done = subprocess.run(
             [sys.executable, "-m", "edgeqa.cli", "cloud", "run", "--broker", broker.url,
              "--name", "another", "--database", f"sqlite:///{tmp_path}/two.db",
-             "--metrics-listen", url.removeprefix("http://")],
+             "--listen", "off", "--metrics-listen", url.removeprefix("http://")],
             capture_output=True, text=True, check=False, env=clean_environment(), timeout=60,
         )  # fmt: skip
     assert done.returncode == 4

@@ -136,7 +136,7 @@ class Bodies:
             if kind != "application/json" and not kind.endswith("+json"):
                 return Problem(
                     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                    "not_json",
+                    "unsupported_media_type",
                     "send JSON, and say so: `Content-Type: application/json`",
                 )
         return None
