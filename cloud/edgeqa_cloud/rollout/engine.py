@@ -37,6 +37,8 @@ _REST = 2.0
 # Looks that follow at once because the last one changed something; then there is a pause.
 _MOST_AT_ONCE = 50
 _READY_EVERY_S = 0.1
+# What failed for no reason that is known will fail again: not many tracebacks a minute.
+_AFTER_A_BUG_S = 10.0
 # Late reports to rollouts that could not be undone everywhere are looked for so often.
 _MEND_EVERY_S = 5.0
 _MENDABLE = (MemberState.REVERT_EXPIRED.value, MemberState.REVERT_FAILED.value)
@@ -166,6 +168,7 @@ class Engine:
             except Exception:  # noqa: BLE001  a thread's edge
                 self._log.exception("rollouts_failed")
                 self._world.clear()
+                self._stop.wait(_AFTER_A_BUG_S)
             wait_s = max(self._every_s, _REST * (self._monotonic() - began))
 
     def round(self) -> None:

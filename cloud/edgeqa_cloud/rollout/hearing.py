@@ -20,6 +20,8 @@ SILENT_AFTER = 3
 # Every device that lives says something within one interval, and the first that would count as
 # silent does so two intervals after the cloud went deaf: in between it must be noticed.
 _QUIET_AFTER = 1.5
+# How often a device speaks that has been gone for longer says nothing of the fleet.
+_LATELY_MS = 3_600_000
 
 
 class Hearing:
@@ -35,7 +37,7 @@ class Hearing:
                 func.max(devices.c.last_seen_ms),
                 func.min(devices.c.heartbeat_interval_s),
                 func.max(devices.c.heartbeat_interval_s),
-            )
+            ).where(devices.c.last_seen_ms >= now_ms - _LATELY_MS)
         ).one()
         quiet_ms = 1000 * _QUIET_AFTER * (least_s or USUAL_INTERVAL_S)
         if last_ms is None or now_ms - last_ms > quiet_ms:
