@@ -391,10 +391,9 @@ def test_a_question_is_asked_and_its_answer_marked(chromium: Chromium, world: Wo
     with looking(chromium, world, "otto") as visitor:
         page = visitor.see("/devices/pi5")
         with without_reload(page):
+            question = page.get_by_role("textbox", name="Question")
             page.get_by_role("button", name="Fill in an example").click()
-            expect(page.get_by_role("textbox", name="Question")).to_have_value(
-                re.compile("Raspberry Pi 5")
-            )
+            expect(question).to_have_value(re.compile("Raspberry Pi 5"))
             page.get_by_role("button", name="Ask pi5").click()
             mark = page.locator("#answer mark")
             expect(mark).to_have_text("four")
