@@ -28,6 +28,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
+    expect,
     sync_playwright,
 )
 
@@ -57,6 +58,7 @@ class Chromium:
     """
 
     def __enter__(self) -> Self:
+        expect.set_options(timeout=PATIENCE_MS)
         self._playwright = sync_playwright().start()
         self._browser: Browser = self._playwright.chromium.launch(
             executable_path=chromium_path(),
