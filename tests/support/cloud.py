@@ -97,13 +97,14 @@ def count(url: str, table: Table) -> int:
 
 @dataclass
 class CollectorProcess:
-    """`edgeqa cloud collect` against a broker; settings are fields of `CloudSettings`."""
+    """`edgeqa cloud collect` or `run` against a broker; settings are fields of `CloudSettings`."""
 
     broker: Broker
     folder: Path
     database: str
     name: str = "collector"
     settings: dict[str, object] = field(default_factory=dict)
+    command: str = "collect"
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -132,7 +133,7 @@ class CollectorProcess:
         before = len(self.events) if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edgeqa.cli", "cloud", "collect"],
+                [sys.executable, "-m", "edgeqa.cli", "cloud", self.command],
                 env={**clean, **ours},
                 stdout=log,
                 stderr=log,
