@@ -20,9 +20,11 @@ from edgeqa_cloud.targets.tags import change_tags
 NOW_MS = 1_800_000_000_000
 
 
-@pytest.fixture
-def fleet(cloud_databases: Databases) -> Iterator[Fleet]:
-    with cloud_databases.open(cloud_databases.new()) as database:
+@pytest.fixture(scope="module", params=["sqlite_databases", "postgres_databases"])
+def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """Nothing here changes it but the last test, which makes it large."""
+    databases: Databases = request.getfixturevalue(request.param)
+    with databases.open(databases.new()) as database:
         made = Fleet(database, NOW_MS)
         made.device("pi-1", groups=["site-1"])
         made.device("pi-2", groups=["site-2", "lab"], exact_match=40.0)

@@ -139,17 +139,20 @@ def test_ten_thousand_devices(fleet: Fleet) -> None:
         assert [one.device for one in found.devices] == ["a", "c"]
 
 
-@pytest.mark.parametrize(
-    "tag", ["", " ", "a b", "a,b", "-a", "x" * 65, "a\n", "é", "<script>", "a'; drop table", "a\0"]
-)
-def test_no_tag(tag: str, fleet: Fleet) -> None:
+NO_TAGS = [
+    "", " ", "a b", "a,b", "-a", "x" * 65, "a\n", "é", "<script>", "a'; drop table", "a\0", "\ud800"
+]  # fmt: skip
+
+
+def test_no_tags(fleet: Fleet) -> None:
     give(fleet, "a", "kept")
-    with pytest.raises(TagsError) as caught:
-        give(fleet, "a", "good", tag)
-    assert "\n" not in str(caught.value)
-    for changes in ({"add": [tag]}, {"remove": ["kept", tag]}):
-        with pytest.raises(TagsError):
-            change(fleet, {"all": True}, **changes)
+    for tag in NO_TAGS:
+        with pytest.raises(TagsError) as caught:
+            give(fleet, "a", "good", tag)
+        assert "\n" not in str(caught.value)
+        for changes in ({"add": [tag]}, {"remove": ["kept", tag]}):
+            with pytest.raises(TagsError):
+                change(fleet, {"all": True}, **changes)
     assert tags(fleet)["a"] == ["kept"]
 
 
