@@ -315,6 +315,10 @@ def test_the_overview_is_live(chromium: Chromium, world: World) -> None:
             expect(page.get_by_role("region", name="Newest decisions")).to_contain_text(
                 "a person paused it"
             )
+            # Times go on without being asked for.
+            shown = page.locator("time").first
+            shown.evaluate("time => { time.dataset.ms = Number(time.dataset.ms) - 7_200_000; }")
+            expect(shown).to_have_text("2\u202fh ago")
         page.get_by_role("link", name="7 days").click()
         expect(page.get_by_role("link", name="7 days")).to_have_attribute("aria-current", "true")
 

@@ -61,9 +61,9 @@
   const refreshed = new WeakMap(); // part -> when it was asked for
   const waiting = new WeakMap(); // part -> timer
   function refresh(part) {
-    if (!part.isConnected || part.matches(".htmx-request")) return;
-    if (asked.get(part)) {
-      refreshSoon(part); // a person's request comes first
+    if (!part.isConnected) return;
+    if (asked.get(part) || part.matches(".htmx-request")) {
+      refreshSoon(part); // a person's request comes first, and one that is under way may be too old
       return;
     }
     refreshed.set(part, Date.now());
@@ -81,7 +81,7 @@
   function refreshSoon(part) {
     if (waiting.has(part)) return;
     const every = 1000 * Number(part.dataset.liveEvery ?? LIVE_EVERY_S);
-    const due = Math.max(0, (refreshed.get(part) ?? 0) + every - Date.now());
+    const due = Math.max(50, (refreshed.get(part) ?? 0) + every - Date.now());
     waiting.set(
       part,
       setTimeout(() => {
@@ -121,9 +121,10 @@
   // ---- The connection for events
   const shown = document.getElementById("connection");
   function connection(state, text) {
-    if (!shown || shown.dataset.state === state) return;
+    const place = shown?.querySelector("[data-text]");
+    if (!place || (shown.dataset.state === state && place.textContent === text)) return;
     shown.dataset.state = state;
-    shown.querySelector("[data-text]").textContent = text;
+    place.textContent = text;
   }
   let source = null;
   let tries = 0;
@@ -141,6 +142,8 @@
     source.onerror = () => {
       disconnect();
       connection("away", "no connection");
+      // Asking for the page says why: the login has ended, the database is away, or nobody answers.
+      if (!tries) for (const part of parts()) refreshSoon(part);
       retry = setTimeout(connect, 1000 * RETRY_S[Math.min(tries, RETRY_S.length - 1)]);
       tries += 1;
     };
