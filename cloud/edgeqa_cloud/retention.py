@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, select,
 
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.gap_finder import OPEN
+from edgeqa_cloud.rollout.tables import wishes
 from edgeqa_cloud.rollups import DAY, DAY_MS, HOUR
 from edgeqa_cloud.tables import (
     boots,
@@ -61,6 +62,8 @@ class Retention:
                 rollups, and_(rollups.c.period == period, rollups.c.start_ms < before_ms)
             )
         yield from self._some(fleet_hours, fleet_hours.c.start_ms < days_ms)
+        # What a device shall run, the broker retains; here it only says that it was published.
+        yield from self._some(wishes, wishes.c.published_ms < hours_ms)
         for table in (evaluations, swaps):
             yield from self._some(table, table.c.time_ms < days_ms)
 

@@ -133,7 +133,10 @@ class CloudSettings(BrokerSettings, MetricsSettings, ConsoleSettings, DatabaseSe
         default=7.0, gt=0, le=36_500, description="How long each record is kept."
     )
     hours_keep_days: float = Field(
-        default=90.0, gt=0, le=36_500, description="How long hourly roll-ups are kept."
+        default=90.0,
+        gt=0,
+        le=36_500,
+        description="How long hourly roll-ups are kept, and which wishes were published.",
     )
     days_keep_days: float = Field(
         default=1095.0,

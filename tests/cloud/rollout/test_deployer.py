@@ -22,13 +22,15 @@ from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivery, Subscription
 from edgeqa.topics import Kind, device_in, of_all_devices
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.retention import KeepDays, Retention
 from edgeqa_cloud.rollout.deployer import Deployer
 from edgeqa_cloud.rollout.leadership import Leadership, LeaseLostError
 from edgeqa_cloud.rollout.model import Rollout, Wish
 from edgeqa_cloud.rollout.spec import RolloutSpec
 from edgeqa_cloud.rollout.store import insert_rollout
 from edgeqa_cloud.rollout.tables import wishes
-from edgeqa_cloud.rollout.wish_rows import insert_wishes, payload_of
+from edgeqa_cloud.rollout.wish_rows import insert_wishes, mark_published, payload_of
+from edgeqa_cloud.rollups import DAY_MS
 from edgeqa_cloud.tables import devices
 
 TARGET = ModelRef(**NEW)
@@ -238,3 +240,15 @@ def test_a_wish_says_what_its_device_shall_check_and_a_way_back_does_not(bench: 
     assert Desired.model_validate_json(back).gates is None
     assert Desired.model_validate_json(there).rollout == "r-1"
     assert payload_of(bench.rollout, Wish(device_id, device, None, None, forward=False)) == ""
+
+
+def test_wishes_that_were_published_long_ago_go_and_those_that_wait_stay(bench: Bench) -> None:
+    bench.wish((0, "old"), (1, "new"), (2, "waits"))
+    with bench.database.writing() as connection:
+        mark_published(connection, [1], now_ms=1000)
+        mark_published(connection, [2], now_ms=2000 + 90 * DAY_MS)
+    keep = Retention(database=bench.database, keep=KeepDays(raw=7, hours=90, days=1000))
+    assert sum(keep.delete(now_ms=2000 + 90 * DAY_MS)) == 1
+    with bench.database.reading() as connection:
+        left = connection.execute(select(wishes.c.wish).order_by(wishes.c.id)).scalars().all()
+    assert left == ["new", "waits"]
