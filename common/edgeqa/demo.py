@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import tempfile
 import time
@@ -21,14 +22,17 @@ from rich.console import Console
 
 from edgeqa.client import Client
 from edgeqa.demo_cloud import EAGER, Cloud, cloud_side, measure
+from edgeqa.demo_packages import BAD, GOOD, SMALL, Published, publish
 from edgeqa.demo_questions import ask_all, ask_otherwise
-from edgeqa.demo_swap import NAME, VERSION, publish, swap
+from edgeqa.demo_rollouts import roll_out, simulated_fleet
+from edgeqa.demo_swap import swap
 from edgeqa.manifest import Package, open_package
 from edgeqa.processes import broker_process, edgeqa_process, log_line
 
 DEVICES = ("demo-pi-1", "demo-pi-2")
 DEVICE = DEVICES[0]
 GROUP = "demo-hall"
+USER = "demo"
 
 
 def demo(
@@ -50,13 +54,16 @@ def demo(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeqa-demo-")))
         url = stack.enter_context(broker_process(folder, port))
         console.print(f"broker   Mosquitto on {url}")
-        repository = publish(folder)
-        console.print(f"models   {NAME} {VERSION}, published in a signed repository")
-        cloud = stack.enter_context(cloud_side(folder, url))
-        console.print(f"cloud    collector with {cloud.database}")
+        published = publish(folder)
+        names = ", ".join(" ".join(package) for package in (SMALL, GOOD, BAD))
+        console.print(f"models   {names}, published in a signed repository")
+        cloud = stack.enter_context(cloud_side(folder, url, published.settings("CLOUD")))
+        password = secrets.token_urlsafe(9)
+        cloud.add_user(USER, password)
+        console.print(f"cloud    {cloud.page}, user {USER}, password {password}")
         begun = time.monotonic()
         for device in DEVICES:
-            package = stack.enter_context(_agent(folder, url, device, repository))
+            package = stack.enter_context(_agent(folder, url, device, published))
         model = package.manifest
         console.print(
             f"agents   {' and '.join(DEVICES)}, model {model.name} {model.version}, "
@@ -67,24 +74,29 @@ def demo(
             *ask_all(client, DEVICE, package.checks(), console),
             *ask_otherwise(client, url, DEVICES, GROUP),
             *swap(client, url, DEVICE, package, console),
-            *measure(cloud, url, DEVICES, (NAME, VERSION), console),
+            *measure(cloud, url, DEVICES, SMALL, console),
         ]
+        simulated = stack.enter_context(simulated_fleet(folder, url))
+        console.print(f"fleet    {simulated} simulated devices beside them")
+        seen += roll_out(cloud, folder, DEVICE, console)
         for what, worked in seen:
             mark = "[green]ok[/]" if worked else "[red]FAILED[/]"
             console.print(f"{mark:<14} {what}")
         all_worked = all(worked for _, worked in seen)
         if not (once or os.environ.get("CI", "").lower() in {"1", "true"}):
-            _stay(console, url, cloud)
+            _stay(console, url, cloud, password)
     raise typer.Exit(0 if all_worked else 1)
 
 
-def _stay(console: Console, url: str, cloud: Cloud) -> None:
+def _stay(console: Console, url: str, cloud: Cloud, password: str) -> None:
     console.print(
         f"\nAsk it yourself, in another terminal:\n"
         f'  .venv/bin/edgeqa ask "Who may open the cover?" --device {DEVICE} --broker {url} '
         f"--text 'Only an electrician may open the cover.'\n"
-        f"Watch the fleet:\n"
+        f"Watch the fleet, roll models out:\n"
+        f"  {cloud.page}   user {USER}, password {password}\n"
         f"  .venv/bin/edgeqa fleet --watch --database {cloud.database}\n"
+        f"  .venv/bin/edgeqa rollout list --url {cloud.page} --token-file {cloud.token_file}\n"
         f"  {cloud.metrics}/metrics/fleet\n"
         f"Ctrl-C ends the demo."
     )
@@ -95,7 +107,7 @@ def _stay(console: Console, url: str, cloud: Cloud) -> None:
 
 
 @contextmanager
-def _agent(folder: Path, url: str, device: str, repository: dict[str, str]) -> Iterator[Package]:
+def _agent(folder: Path, url: str, device: str, published: Published) -> Iterator[Package]:
     """An agent inside the block, and the package that it serves."""
     settings = {
         "EDGEQA_AGENT_BROKER": url,
@@ -103,7 +115,7 @@ def _agent(folder: Path, url: str, device: str, repository: dict[str, str]) -> I
         "EDGEQA_AGENT_GROUPS": GROUP,
         "EDGEQA_AGENT_LOG_FORMAT": "json",
         **EAGER,
-        **repository,
+        **published.settings("AGENT"),
     }
     log = folder / f"{device}.log"
     with edgeqa_process(["agent", "run"], log, settings, ready="agent_online"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,10 +35,12 @@ EAGER = {
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """A collector with its database, and where its metrics are."""
+    """The cloud side's database, and where its page, its token and its metrics are."""
 
     database: str
+    page: str
     metrics: str
+    token_file: Path
 
     def fleet(self, *arguments: str) -> str:
         """What `edgeqa fleet` prints.
@@ -45,12 +48,55 @@ class Cloud:
         Raises:
             EdgeqaError: `demo_failed`, with what it said.
         """
-        command = [sys.executable, "-m", "edgeqa.cli", "fleet", *arguments]
-        command += ["--database", self.database]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        return self.command("fleet", *arguments)
+
+    def command(self, *arguments: str) -> str:
+        """What a command of `edgeqa` prints that asks this cloud.
+
+        Raises:
+            EdgeqaError: `demo_failed`, with what it said.
+        """
+        command = [sys.executable, "-m", "edgeqa.cli", *arguments]
+        settings = {
+            "EDGEQA_CLOUD_DATABASE": self.database,
+            "EDGEQA_API_URL": self.page,
+            "EDGEQA_API_TOKEN_FILE": str(self.token_file),
+        }
+        ran = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, **settings}
+        )
         if ran.returncode:
-            raise EdgeqaError(f"edgeqa fleet: {ran.stderr.strip()}", code="demo_failed")
+            what = " ".join(["edgeqa", *arguments])
+            raise EdgeqaError(f"{what}: {ran.stderr.strip()}", code="demo_failed")
         return ran.stdout
+
+    def get(self, path: str) -> dict[str, Any]:
+        """What the API answers.
+
+        Raises:
+            EdgeqaError: `demo_failed`, with its status.
+        """
+        request = urllib.request.Request(  # noqa: S310  our own address
+            f"{self.page}/api/v1{path}",
+            headers={"Authorization": f"Bearer {self.token_file.read_text().strip()}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310  the same
+                answer: dict[str, Any] = json.load(response)
+        except OSError as error:
+            raise EdgeqaError(f"GET {path}: {error}", code="demo_failed") from error
+        return answer
+
+    def add_user(self, name: str, password: str) -> None:
+        """Somebody who may do everything on the page.
+
+        Raises:
+            EdgeqaError: `demo_failed`.
+        """
+        file = self.token_file.with_name("password")
+        file.write_text(password + "\n")
+        file.chmod(0o600)
+        self.command("cloud", "user", "add", name, "--role", "admin", "--password-file", str(file))
 
     def evaluations(self, device: str) -> list[dict[str, Any]]:
         """Of a device, newest first; none of one that the cloud does not know yet."""
@@ -62,10 +108,19 @@ class Cloud:
 
 
 @contextmanager
-def cloud_side(folder: Path, url: str) -> Iterator[Cloud]:
+def cloud_side(folder: Path, url: str, repository: dict[str, str]) -> Iterator[Cloud]:
     """The cloud side inside the block."""
-    cloud = Cloud(f"sqlite:///{folder / 'cloud.db'}", f"http://127.0.0.1:{free_port()}")
+    cloud = Cloud(
+        database=f"sqlite:///{folder / 'cloud.db'}",
+        page=f"http://127.0.0.1:{free_port()}",
+        metrics=f"http://127.0.0.1:{free_port()}",
+        token_file=folder / "operator-token",
+    )
     settings = {
+        **repository,
+        "EDGEQA_CLOUD_LISTEN": cloud.page.removeprefix("http://"),
+        "EDGEQA_CLOUD_TOKEN_FILE": str(cloud.token_file),
+        "EDGEQA_CLOUD_REPOSITORY_FOLDER": str(folder / "cloud-repository"),
         "EDGEQA_CLOUD_BROKER": url,
         "EDGEQA_CLOUD_DATABASE": cloud.database,
         "EDGEQA_CLOUD_METRICS_LISTEN": cloud.metrics.removeprefix("http://"),

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 
 from edgeqa.client import Client
+from edgeqa.demo_packages import SMALL
 from edgeqa.errors import AnswerError, EdgeqaError
-from edgeqa.manifest import MANIFEST_FILE, Check, Package
+from edgeqa.manifest import Check, Package
 from edgeqa.model_messages import ModelState, Verb
 from edgeqa.operator import Operator, new_wish_id
 
-# What is published in the demo's repository: the small default model under a name of the demo's.
-NAME, VERSION = "demo-small", "1.0.0"
+NAME, VERSION = SMALL
 _CLIENTS = 4
 _AFTER = 20  # questions that must be answered by the new model
 _TIMEOUT_S = 60.0
@@ -75,29 +69,6 @@ class _Flow:
                 self.by_model[name] = self.by_model.get(name, 0) + 1
 
 
-def publish(folder: Path) -> dict[str, str]:
-    """Sign the small default package into a repository of the demo's own.
-
-    Returns:
-        Settings of an agent that trusts the repository.
-
-    Raises:
-        EdgeqaError: `demo_failed`, with what the command said.
-    """
-    named = folder / f"{NAME}-{VERSION}"
-    shutil.copytree(_small_package(), named)
-    manifest = json.loads((named / MANIFEST_FILE).read_bytes())
-    manifest.update({"name": NAME, "version": VERSION})
-    (named / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
-    repository, keys = folder / "repository", folder / "keys"
-    _models("repository", "init", repository, "--keys", keys, "--no-passphrase")
-    _models("publish", repository, named, "--keys", keys)
-    return {
-        "EDGEQA_AGENT_REPOSITORY": repository.as_uri(),
-        "EDGEQA_AGENT_REPOSITORY_ROOT": str(repository / "metadata" / "1.root.json"),
-    }
-
-
 def swap(
     client: Client, url: str, device: str, before: Package, console: Console
 ) -> Iterator[tuple[str, bool]]:
@@ -130,22 +101,6 @@ def swap(
     yield "rolled back by a command", back
     seen = f"{flow.asked} questions asked meanwhile, {answered} answered, {len(flow.lost)} lost"
     yield seen, answered == flow.asked and not flow.lost
-
-
-def _small_package() -> Path:
-    here = importlib.util.find_spec("edgeqa_agent")
-    root = Path(here.origin).parent if here and here.origin else Path()
-    for folder in (root / "packages", root.parents[1] / "models" / "packages"):
-        for path in folder.glob("minilm-l3-distil-squad-*"):
-            return path
-    raise EdgeqaError("the small default package is not installed", code="demo_failed")
-
-
-def _models(*arguments: object) -> None:
-    command = [sys.executable, "-m", "edgeqa.cli", "models", *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise EdgeqaError(f"{' '.join(command)}: {ran.stderr.strip()}", code="demo_failed")
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -21,7 +21,7 @@ _START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 15.0
 # Debian keeps it where an ordinary user's PATH does not look.
 _SBIN = "/usr/sbin"
-_ROLES = ("EDGEQA_AGENT_", "EDGEQA_CLOUD_")
+_ROLES = ("EDGEQA_AGENT_", "EDGEQA_CLOUD_", "EDGEQA_SIMULATE_")
 
 
 @contextmanager
