@@ -81,8 +81,8 @@ def roll_out(
     states = good["states"]
     yield (
         (
-            f"{' '.join(GOOD)} rolled out to {good['devices']} devices in {len(good['stage_list'])} "
-            f"stages, each gate passed on what they measured"
+            f"{' '.join(GOOD)} rolled out to {good['devices']} devices in {good['stages']} stages, "
+            f"each gate passed on what they measured"
         ),
         good["state"] == "completed" and states == {"changed": good["devices"]},
     )
