@@ -118,15 +118,15 @@ def _pause(standing: Standing) -> Iterator[str]:
     view = standing.view
     waiting = _count(view, MemberState.WAITING)
     if waiting:
-        yield f"{_devices(waiting)} without a wish yet get none until the rollout is resumed."
+        yield f"{_devices(waiting)} without a wish yet: none until the rollout is resumed."
     else:
         yield "No device waits for its turn: none is held back."
     under_way = _count(view, MemberState.WISHED)
     if under_way:
-        yield f"{_devices(under_way)} under way finish."
+        yield f"{_devices(under_way)} under way: they finish."
     yield (
-        f"{_devices(_count(view, MemberState.CHANGED))} on {model(view.model)} keep it, and the "
-        "gates go on being judged: a breach still stops the rollout."
+        f"{_devices(_count(view, MemberState.CHANGED), 'keeps', 'keep')} {model(view.model)}, and "
+        "the gates go on being judged: a breach still stops the rollout."
     )
 
 
@@ -135,11 +135,11 @@ def _resume(standing: Standing) -> Iterator[str]:
     here, later = _to_come_here(view), _to_come(view)
     where = f"Stage {view.stage + 1} of {view.stages} goes on"
     if here:
-        yield f"{where}: {_devices(here)} of it get {model(view.model)} next."
+        yield f"{where}: {_devices(here, 'gets', 'get')} {model(view.model)} next."
     else:
         yield f"{where}: it waits for its soak and its gates."
     if later > here:
-        yield f"{_devices(later - here)} of later stages follow if the gates hold."
+        yield f"{_devices(later - here, 'follows', 'follow')} in later stages if the gates hold."
     if view.reason:
         yield "It was paused for the reason above; it pauses again if that still holds."
 
@@ -164,18 +164,18 @@ def _promote(standing: Standing) -> Iterator[str]:
     if _is_last(view):
         yield "It is the last stage: the rollout completes when every device is settled."
     else:
-        following = _waiting(view, view.stage + 1)
-        yield f"{_devices(following)} of stage {view.stage + 2} get {model(view.model)} next."
+        following = _devices(_waiting(view, view.stage + 1), "gets", "get")
+        yield f"Stage {view.stage + 2} is next: {following} {model(view.model)}."
     yield "A gate that is breached is never waived."
 
 
 def _abort(standing: Standing) -> Iterator[str]:
     view = standing.view
-    yield f"{_devices(_count(view, MemberState.WAITING))} without a wish yet stay as they are."
+    yield from _left_alone(view)
     under_way = _count(view, MemberState.WISHED)
     if under_way:
-        yield f"{_devices(under_way)} under way go back to the model that each had before."
-    yield f"{_devices(_count(view, MemberState.CHANGED))} keep {model(view.model)}."
+        yield f"{_devices(under_way, 'goes', 'go')} back, from under way, to the model from before."
+    yield f"{_devices(_count(view, MemberState.CHANGED), 'keeps', 'keep')} {model(view.model)}."
     yield "It cannot be resumed. Undo stays possible."
 
 
@@ -185,20 +185,18 @@ def _undo(standing: Standing) -> Iterator[str]:
     total = undone_by(standing)
     if total:
         yield (
-            f"{_devices(total)} go back to the model that each had before: {', '.join(parts)}. "
+            f"{_devices(total, 'goes', 'go')} back to the model from before: {', '.join(parts)}. "
             "Each is verified by what it reports."
         )
     else:
         yield "No device got the model by this rollout: none has to go back."
     already = _count(view, MemberState.CHANGED) - wished.get(MemberState.CHANGED, 0)
     if already:
-        yield f"{_devices(already)} ran the model before, and keep it."
-    waiting = _count(view, MemberState.WAITING)
-    if waiting:
-        yield f"{_devices(waiting)} without a wish yet stay as they are."
+        yield f"{_devices(already)} had the model already: that stays."
+    yield from _left_alone(view)
     taken = _count(view, MemberState.SUPERSEDED)
     if taken:
-        yield f"{_devices(taken)} are another rollout's by now, and stay as they are."
+        yield f"{_devices(taken, 'is', 'are')} another rollout's by now: left as is."
     if total:
         yield "Time windows and the rate limit do not hold this up. It cannot be resumed."
 
@@ -210,6 +208,12 @@ _EFFECTS: Mapping[Action, Callable[[Standing], Iterator[str]]] = {
     Action.ABORT: _abort,
     Action.UNDO: _undo,
 }
+
+
+def _left_alone(view: RolloutView) -> Iterator[str]:
+    waiting = _count(view, MemberState.WAITING)
+    if waiting:
+        yield f"{_devices(waiting)} without a wish yet: nothing changes there."
 
 
 def _is_last(view: RolloutView) -> bool:
@@ -234,5 +238,7 @@ def _to_come(view: RolloutView) -> int:
     return _count(view, MemberState.WAITING)
 
 
-def _devices(count: int) -> str:
-    return plural(count, "device")
+def _devices(count: int, one: str = "", many: str = "") -> str:
+    """`1 device goes`, `2 devices go`."""
+    verb = one if count == 1 else many
+    return plural(count, "device") + (f" {verb}" if verb else "")

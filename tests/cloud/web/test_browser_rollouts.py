@@ -165,19 +165,21 @@ def test_the_page_says_where_a_rollout_stands(here: Site, chromium: Chromium, ro
         )
 
 
+MODEL = "minilm-l3-distil-squad 0.2.0"
 DONE = {
-    "Pause": ({}, ["4 devices without a wish yet get none", "1 device under way finish",
-                   "2 devices on minilm-l3-distil-squad 0.2.0 keep it"], "Pause the rollout"),
-    "Resume": ({"state": "paused"}, ["Stage 1 of 2 goes on", "4 devices of later stages follow"],
+    "Pause": ({}, ["4 devices without a wish yet: none until", "1 device under way: they finish",
+                   f"2 devices keep {MODEL}"], "Pause the rollout"),
+    "Resume": ({"state": "paused"}, ["Stage 1 of 2 goes on",
+                                     "4 devices follow in later stages if the gates hold"],
                "Resume for 4 devices"),
-    "Promote": ({}, ["Stage 1 of 2 ends as soon as", "(F1)", "4 devices of stage 2 get"],
-                "Promote to stage 2: 4 devices"),
-    "Abort": ({}, ["4 devices without a wish yet stay", "1 device under way go back",
-                   "2 devices keep minilm-l3-distil-squad"], "Abort the rollout"),
-    "Undo": ({}, ["4 devices go back to the model that each had before: ",
+    "Promote": ({}, ["Stage 1 of 2 ends as soon as", "(F1)",
+                     f"Stage 2 is next: 4 devices get {MODEL}"], "Promote to stage 2: 4 devices"),
+    "Abort": ({}, ["4 devices without a wish yet: nothing changes there",
+                   "1 device goes back, from under way", f"2 devices keep {MODEL}"],
+              "Abort the rollout"),
+    "Undo": ({}, ["4 devices go back to the model from before: ",
                   ": 2 changed, 1 under way, 1 that failed",
-                  "4 devices without a wish yet stay as they are"],
-             "Undo on 4 devices"),
+                  "4 devices without a wish yet: nothing changes there"], "Undo on 4 devices"),
 }  # fmt: skip
 
 
