@@ -1,215 +1,257 @@
-"""Devices that follow the wishes which a real broker retains for them, and report to the database.
-
-Wishes come over MQTT. What the devices say goes through the collector's own reading and storing, in
-this process: quick, and without a collector to start for each test.
-"""
+"""A fleet of devices and a broker as the state machine of rollouts meets them: without any IO."""
 
 from __future__ import annotations
 
 import itertools
-import queue
-import threading
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
 
-import structlog
+from edgeqa.messages import ModelRef
+from edgeqa.model_messages import ModelState
+from edgeqa_cloud.rollout.machine import step
+from edgeqa_cloud.rollout.model import (
+    DeviceNow,
+    Facts,
+    GateResult,
+    Joiner,
+    Member,
+    Order,
+    Outcome,
+    Report,
+    Rollout,
+    Wish,
+)
+from edgeqa_cloud.rollout.states import MemberState
 
-from edgeqa.commands import unix_ms
-from edgeqa.model_messages import Desired
-from edgeqa.mqtt import MqttLink
-from edgeqa.packets import Delivery, Subscription
-from edgeqa.topics import Kind, device_in, of_all_devices
-from edgeqa_cloud.database import Database
-from support.broker import Broker
-from support.cloud import Store, arrival, evaluation, heartbeat
-from support.fleet import NEW, OLD, paired
-
-# EM and F1 of models by version, percent.
-QUALITY = {OLD["version"]: 76.0, NEW["version"]: 75.0}
-BAD = {"name": NEW["name"], "version": "0.3.0", "digest": f"sha256:{'3' * 64}"}
-THIRD = {"name": NEW["name"], "version": "0.4.0", "digest": f"sha256:{'4' * 64}"}
-QUALITY |= {BAD["version"]: 30.0, THIRD["version"]: 77.0}
-MODELS = {one["version"]: one for one in (OLD, NEW, BAD, THIRD)}
+OLD = ModelRef(name="bert", version="1.0.0", digest="sha256:" + "0" * 64)
+NEW = ModelRef(name="mini", version="2.0.0", digest="sha256:" + "1" * 64)
+OTHER = ModelRef(name="other", version="3.0.0", digest="sha256:" + "2" * 64)
+_ENDS = {ModelState.ACTIVE, ModelState.FAILED, ModelState.ROLLED_BACK}
+_NOT_OURS = {MemberState.WAITING, MemberState.UNTOUCHED, MemberState.SUPERSEDED}
 
 
 @dataclass
 class Device:
-    """One of them.
+    """One that follows wishes as the agent does: each once, the newest one, and proves it.
 
     Attributes:
-        online: whether it gets wishes; what it misses, it gets when it is back.
-        refuses: versions that it cannot load.
-        mute: it follows wishes and tells nobody.
-        wishes: that it followed, in order: id, and the version of the model.
+        died: what it was sent to last left it again.
+        followed: the wish that it followed last, and how that ended.
+        retained: what the broker keeps for it.
+        unsent: its last report, where it is not connected.
     """
 
-    device: str
-    number: int
+    device_id: int
     online: bool = True
-    refuses: set[str] = field(default_factory=set)
-    mute: bool = False
-    model: dict[str, str] = field(default_factory=lambda: dict(OLD))
-    previous: dict[str, str] | None = None
-    wish: str | None = None
-    retained: Desired | None = None
-    wishes: list[tuple[str, str]] = field(default_factory=list)
-    withdrawn: int = 0
+    active: ModelRef = OLD
+    previous: ModelRef | None = None
+    followed: tuple[str, ModelState, ModelRef] | None = None
+    retained: Wish | None = None
+    tells: bool = True
+    last: Report | None = None
+    unsent: Report | None = None
+    past: list[Report] = field(default_factory=list)
+    taken_by: str | None = None
+    died: bool = False
+
+    @property
+    def name(self) -> str:
+        """As the broker knows it."""
+        return f"d{self.device_id}"
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is a wish that it has not followed."""
+        wish = self.retained
+        if wish is None or wish.wish is None:
+            return False
+        return self.followed is None or self.followed[0] != wish.wish
+
+    def follow(self, now_ms: int, *, fails: bool = False) -> None:
+        """Follow what is retained, to the end."""
+        if not self.online or not self.pending:
+            return
+        wish = self.retained
+        assert wish is not None
+        assert wish.wish is not None
+        assert wish.model is not None
+        if fails:
+            self.followed = wish.wish, ModelState.FAILED, wish.model
+            self._report(now_ms, ModelState.FAILED, wish.wish)
+            return
+        if self.active != wish.model:
+            self.previous, self.active = self.active, wish.model
+            self.died = False
+        self.followed = wish.wish, ModelState.ACTIVE, wish.model
+        self._report(now_ms, ModelState.ACTIVE, wish.wish)
+
+    def begin(self, now_ms: int) -> None:
+        """Fetch what is retained, and no more."""
+        if self.online and self.pending:
+            assert self.retained is not None
+            self._report(now_ms, ModelState.FETCHING, self.retained.wish)
+
+    def die(self, now_ms: int) -> None:
+        """The model keeps dying: the one before serves again."""
+        if self.previous is None:
+            return
+        wish = self._own_wish()
+        self.died = True
+        self.active, self.previous = self.previous, None
+        if self.followed is not None:
+            self.followed = self.followed[0], ModelState.ROLLED_BACK, self.followed[2]
+        self._report(now_ms, ModelState.ROLLED_BACK, wish)
+
+    def restart(self, now_ms: int) -> None:
+        """Report what serves, and how the retained wish ended if it was followed."""
+        self._report(now_ms, ModelState.ACTIVE, self._own_wish())
+        if self.followed is not None and self.retained is not None:
+            wish, state, _ = self.followed
+            if state is not ModelState.ACTIVE and self.retained.wish == wish:
+                self._report(now_ms, state, wish)
+
+    def connect(self, now_ms: int, online: bool) -> None:
+        """Come or go; at each connect it reports anew."""
+        came = online and not self.online
+        self.online = online
+        report = self.unsent or self.last
+        if came and report is None:
+            self.restart(now_ms)
+        elif came and report is not None:
+            report = self.past[-1] if self.unsent is None else self.unsent
+            self._send(replace(report, received_ms=now_ms))
+            self.unsent = None
+
+    def replay(self, report: Report, now_ms: int) -> None:
+        """Somebody publishes one of its earlier reports again."""
+        self.last = replace(report, received_ms=now_ms)
+
+    def _own_wish(self) -> str | None:
+        if self.followed is None or self.followed[1] is not ModelState.ACTIVE:
+            return None
+        return self.followed[0] if self.followed[2] == self.active else None
+
+    def _report(self, now_ms: int, state: ModelState, wish: str | None) -> None:
+        code = None if state is ModelState.ACTIVE else "checks_failed"
+        report = Report(state, wish, self.active, self.previous, code, code, now_ms)
+        if self.online:
+            self._send(report)
+        else:
+            self.unsent = report
+
+    def _send(self, report: Report) -> None:
+        self.last = report
+        self.tells = True
+        self.past.append(report)
 
 
-class RolloutFleet:
-    """Use it in a `with` block.
+class Fleet:
+    """Devices, a broker, a clock, and one rollout that is steered as the engine does it."""
 
-    Args:
-        broker: where wishes come from.
-        database: where reports go.
-        names: of the devices.
-    """
+    def __init__(self, rollout: Rollout, devices: dict[int, Device], now_ms: int = 10**9) -> None:
+        self.rollout = rollout
+        self.devices = devices
+        self.now_ms = now_ms
+        self.gates: tuple[GateResult, ...] = ()
+        self.unpublished: list[Wish] = []
+        self.made: list[tuple[int, Wish]] = []
+        self.outcomes: list[Outcome] = []
+        self._ids = itertools.count(1)
 
-    def __init__(self, broker: Broker, database: Database, names: Iterable[str]) -> None:
-        self.devices: dict[str, Device] = {}
-        self.evaluates = True
-        self._store = Store(database)
-        self._began_ms = unix_ms() - 60_000
-        self._seq = itertools.count(1)
-        self._lock = threading.RLock()
-        self._inbox: queue.Queue[tuple[str, bytes] | None] = queue.Queue()
-        self._link = MqttLink(
-            broker=broker.address(),
-            client_id="fleet",
-            subscriptions=[Subscription(of_all_devices(Kind.DESIRED), self._take)],
-            log=structlog.get_logger(),
+    def facts(
+        self,
+        *,
+        orders: tuple[Order, ...] = (),
+        joiners: tuple[Joiner, ...] = (),
+        turns: int | None = None,
+    ) -> Facts:
+        """What the engine would see."""
+        found = {}
+        for device_id, device in self.devices.items():
+            member = self.rollout.members.get(device_id)
+            if member is None:
+                continue
+            if member.state is MemberState.WAITING:
+                if turns is not None and turns <= 0:
+                    continue
+                turns = None if turns is None else turns - 1
+            self._notice_strangers(device, member)
+            found[device_id] = DeviceNow(
+                online=device.online,
+                model=device.active if device.tells else None,
+                report=device.last,
+                taken_by=device.taken_by,
+            )
+        return Facts(self.now_ms, found, self.gates, orders, joiners)
+
+    def step(
+        self,
+        *orders: Order,
+        joiners: tuple[Joiner, ...] = (),
+        turns: int | None = None,
+        written: bool = True,
+    ) -> Outcome:
+        """One look; `written` False: the process ended before the transaction."""
+        facts = self.facts(orders=orders, joiners=joiners, turns=turns)
+        outcome = step(self.rollout, facts, new_id=self.new_id)
+        again = step(
+            outcome.rollout, replace(facts, orders=(), joiners=joiners), new_id=self.new_id
         )
-        self._worker = threading.Thread(target=self._run, name="fleet")
-        self._names = list(names)
+        assert again.rollout is outcome.rollout, (again.decisions, again.changed)
+        assert not (again.changed)
+        assert not (again.wishes)
+        assert not (again.decisions)
+        assert not (again.refusals)
+        if written:
+            self.rollout = outcome.rollout
+            self.unpublished += outcome.wishes
+            self.made += [(self.now_ms, wish) for wish in outcome.wishes]
+            self.outcomes.append(outcome)
+        return outcome
 
-    def __enter__(self) -> Self:
-        for name in self._names:
-            self.add(name)
-        self._worker.start()
-        self._link.start()
-        return self
+    def new_id(self) -> str:
+        """Of a wish."""
+        return f"w{next(self._ids)}"
 
-    def __exit__(self, *_: object) -> None:
-        self._link.stop()
-        self._inbox.put(None)
-        self._worker.join()
+    def publish(self, most: int | None = None, *, marked: bool = True) -> None:
+        """Retain wishes in their order; not `marked`: the process ended before it noted that."""
+        wishes = self.unpublished[:most]
+        for wish in wishes:
+            device = self.devices[wish.device_id]
+            # A foreign wish came later, or a newer rollout's: the deployer's newest row wins.
+            if device.taken_by is None:
+                device.retained = wish
+                if wish.wish is None and device.online:
+                    device.restart(self.now_ms)
+        if marked:
+            del self.unpublished[: len(wishes)]
 
-    def add(self, name: str, **fields: Any) -> Device:
-        """One more."""
-        with self._lock:
-            device = Device(name, len(self.devices), **fields)
-            self.devices[name] = device
-            self.presence(device)
-            self.report(device, "active")
-            return device
+    def swap(self, device: Device) -> None:
+        """Somebody wishes for a model by hand, or a newer rollout does."""
+        wish = f"x-{next(self._ids)}"
+        device.retained = Wish(device.device_id, device.name, wish, OTHER, True)
 
-    def come(self, name: str) -> None:
-        """It is back, and gets what the broker has retained for it."""
-        with self._lock:
-            device = self.devices[name]
-            device.online = True
-            self.presence(device)
-            self.report(device, "active")
-            if device.retained is not None:
-                self._follow(device, device.retained)
+    def settle(self) -> None:
+        """Everything is published, everybody is there and does what it is told."""
+        self.publish()
+        for device in self.devices.values():
+            device.connect(self.now_ms, True)
+            device.follow(self.now_ms)
 
-    def go(self, name: str) -> None:
-        """It says that it goes."""
-        with self._lock:
-            device = self.devices[name]
-            device.online = False
-            self.presence(device)
+    def members(self, *states: MemberState) -> list[str]:
+        """Devices in some states."""
+        found = (one for one in self.rollout.members.values() if one.state in states)
+        return sorted(one.device for one in found)
 
-    def on_model(self, model: dict[str, str]) -> set[str]:
-        """Who runs it."""
-        with self._lock:
-            return {name for name, one in self.devices.items() if one.model == model}
-
-    def presence(self, device: Device) -> None:
-        """Birth or farewell, and a heartbeat."""
-        status = {
-            "schema": 1, "device": device.device, "boot_id": self._boot(device),
-            "status": "online" if device.online else "offline",
-            "model": device.model if device.online else None,
-            "reason": None if device.online else "stopped",
-        }  # fmt: skip
-        self._tell(device, "status", {k: v for k, v in status.items() if v is not None})
-        if device.online:
-            beat = heartbeat(device=device.device, boot_id=self._boot(device), time_ms=unix_ms(),
-                             uptime_ms=self._uptime_ms(), seq=0)  # fmt: skip
-            self._tell(device, "heartbeat", beat)
-
-    def report(self, device: Device, state: str, **fields: Any) -> dict[str, Any]:
-        """What it says of its model."""
-        said = {
-            "schema": 1, "device": device.device, "boot_id": self._boot(device),
-            "time_ms": unix_ms() + next(self._seq), "state": state, **device.model,
-            "wish": device.wish, "active": device.model, "previous": device.previous, **fields,
-        }  # fmt: skip
-        said = {key: value for key, value in said.items() if value is not None}
-        if not device.mute:
-            self._tell(device, "model/reported", said)
-        return said
-
-    def say(self, topic_device: str, kind: str, body: dict[str, Any]) -> None:
-        """Anything, on the topic of any device."""
-        with self._lock:
-            self._store.store(arrival(kind, body, device=topic_device, at_ms=unix_ms()))
-
-    def _tell(self, device: Device, kind: str, body: dict[str, Any]) -> None:
-        self.say(device.device, kind, body)
-
-    def _uptime_ms(self) -> int:
-        return unix_ms() - self._began_ms
-
-    def _boot(self, device: Device) -> str:
-        return f"boot-{device.device}"[:64]
-
-    def _take(self, delivery: Delivery) -> None:
-        self._inbox.put((device_in(delivery.topic) or "", delivery.payload))
-        self._link.acknowledge(delivery)
-
-    def _run(self) -> None:
-        while (item := self._inbox.get()) is not None:
-            name, payload = item
-            with self._lock:
-                device = self.devices.get(name)
-                if device is None:
-                    continue
-                if not payload:
-                    device.retained = None
-                    device.withdrawn += 1
-                    continue
-                device.retained = Desired.model_validate_json(payload)
-                if device.online:
-                    self._follow(device, device.retained)
-
-    def _follow(self, device: Device, wish: Desired) -> None:
-        if wish.id == device.wish:
-            return
-        device.wish = wish.id
-        device.wishes.append((wish.id, wish.version))
-        subject = {"name": wish.name, "version": wish.version, "digest": wish.digest}
-        self.report(device, "fetching", progress=0, **subject)
-        if wish.version in device.refuses:
-            why = {"code": "model_load_failed", "message": "it does not load"}
-            self.report(device, "failed", reason=why, **subject)
-            return
-        model = MODELS[wish.version]
-        if model != device.model:
-            device.previous, device.model = device.model, dict(model)
-        self.report(device, "active")
-        if self.evaluates and device.previous is not None and not device.mute:
-            self._evaluate(device, device.previous)
-
-    def _evaluate(self, device: Device, previous: dict[str, str]) -> None:
-        drop = QUALITY[device.model["version"]] - QUALITY[previous["version"]]
-        scored = evaluation(
-            device=device.device, boot_id=self._boot(device), seq=next(self._seq),
-            time_ms=unix_ms(), uptime_ms=self._uptime_ms(), model=device.model,
-            slice={"id": f"s{device.number:016x}", "index": device.number, "of": 1000},
-            paired={**paired(drop, drop - 2, drop + 2, drop), "previous": previous,
-                    "exact_match_interval": [drop - 2, drop + 2]},
-        )  # fmt: skip
-        self._tell(device, "evaluation", scored)
+    def _notice_strangers(self, device: Device, member: Member) -> None:
+        report = device.last
+        turn_ms = member.reverting_ms or member.wished_ms or member.settled_ms
+        if (
+            report is not None
+            and report.wish is not None
+            and report.wish.startswith("x-")
+            and report.state in _ENDS
+            and member.state not in _NOT_OURS
+            and turn_ms is not None
+            and report.received_ms > turn_ms
+        ):
+            device.taken_by = f"the wish {report.wish}"

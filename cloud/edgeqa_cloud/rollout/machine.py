@@ -45,6 +45,8 @@ def step(rollout: Rollout, facts: Facts, *, new_id: Callable[[], str]) -> Outcom
     draft = Draft(rollout, facts, new_id=new_id)
     observe(draft)
     obey(draft)
+    if rollout.state.final and not draft.rollout.state.final:
+        observe(draft)  # what did not matter before
     join(draft)
     for _ in range(_ROUNDS_PER_STAGE * (len(rollout.spec.stages) + 1)):
         before = draft.version

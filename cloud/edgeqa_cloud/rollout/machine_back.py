@@ -120,7 +120,7 @@ def look_back(draft: Draft, member: Member, now: DeviceNow) -> None:
                 _find_out(draft, member, report)
                 return
         elif report.wish is not None and report.wish == member.revert_wish:
-            if report.active is not None and report.active.digest == member.before.digest:
+            if report.active is not None and report.active == member.before:
                 draft.put(member, state=MemberState.REVERTED, code=None, message=None)
                 draft.note("devices_reverted", member, "proved the model that it had before",
                            "proved the models that they had before")  # fmt: skip
@@ -136,6 +136,20 @@ def look_back(draft: Draft, member: Member, now: DeviceNow) -> None:
         draft.put(member, state=MemberState.REVERT_EXPIRED, code="device_offline", message=told)
         draft.note("devices_revert_expired", member, "did not come back in time: its wish stands",
                    "did not come back in time: their wishes stand")  # fmt: skip
+
+
+def look_again(draft: Draft, member: Member, now: DeviceNow) -> None:
+    """A member that was back: whether it left that model again."""
+    report = now.report
+    if (
+        report is not None
+        and now.taken_by is None
+        and report.wish is not None
+        and report.wish == member.revert_wish
+        and report.state in {ModelState.FAILED, ModelState.ROLLED_BACK}
+        and (report.active is None or report.active != member.before)
+    ):
+        _cannot(draft, member, report.code or "model_left", report.message)
 
 
 def _find_out(draft: Draft, member: Member, report: Report) -> None:

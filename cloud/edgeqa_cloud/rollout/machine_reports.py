@@ -9,14 +9,19 @@ device may still be about to follow what it was told before.
 from __future__ import annotations
 
 from edgeqa.model_messages import ModelState
-from edgeqa_cloud.rollout.machine_back import go_back, look_back, supersede
+from edgeqa_cloud.rollout.machine_back import (
+    go_back,
+    look_again,
+    look_back,
+    supersede,
+)
 from edgeqa_cloud.rollout.machine_draft import Draft, names
 from edgeqa_cloud.rollout.model import DeviceNow, Member, Report
 from edgeqa_cloud.rollout.states import MemberState, RolloutState
 
 _ENDS = frozenset({ModelState.ACTIVE, ModelState.FAILED, ModelState.ROLLED_BACK})
 _UNDER_WAY = frozenset({RolloutState.RUNNING, RolloutState.PAUSED})
-_LET_GO = frozenset({MemberState.UNTOUCHED, MemberState.SUPERSEDED, MemberState.REVERTED})
+_LET_GO = frozenset({MemberState.UNTOUCHED, MemberState.SUPERSEDED})
 _GOING_BACK = frozenset(
     {MemberState.REVERTING, MemberState.REVERT_FAILED, MemberState.REVERT_EXPIRED}
 )
@@ -31,7 +36,9 @@ def observe(draft: Draft) -> None:
         member = draft.members.get(device_id)
         if member is None or member.state in _LET_GO:
             continue
-        if now.taken_by is not None:
+        if member.state is MemberState.REVERTED:
+            look_again(draft, member, now)
+        elif now.taken_by is not None:
             supersede(draft, member, now.taken_by)
         elif member.state is MemberState.WISHED:
             _wished(draft, member, now)

@@ -17,7 +17,7 @@ class Survey:
 
     Attributes:
         waiting: their turn has come, or comes.
-        wished: got a wish, at any time.
+        wished: got a wish, at any time; also those that were taken over since.
         awaited: the stage waits for them.
         changed: serve the new model.
         own: of this stage alone and not taken over.
@@ -48,15 +48,15 @@ def survey(draft: Draft) -> Survey:
     stage, now_ms = draft.rollout.stage, draft.now_ms
     for member in draft.members.values():
         state = member.state
+        if member.wished_ms is not None:
+            seen.recent += abs(now_ms - member.wished_ms) < _MINUTE_MS
+        reached = member.stage <= stage
+        seen.wished += reached and member.wish is not None
         if state is MemberState.SUPERSEDED:
             continue
         seen.ours += 1
-        reached = member.stage <= stage
         own = member.stage == stage
         seen.own += own
-        if member.wished_ms is not None:
-            seen.recent += abs(now_ms - member.wished_ms) < _MINUTE_MS
-            seen.wished += reached and member.wish is not None
         if state is MemberState.WAITING:
             seen.unsettled += 1
             seen.waiting += reached

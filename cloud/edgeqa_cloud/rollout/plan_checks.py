@@ -66,12 +66,12 @@ def check_named(spec: RolloutSpec, devices: Container[str]) -> None:
             )
 
 
-def check_sizes(spec: RolloutSpec, ends: Sequence[int], *, devices: int) -> None:
+def check_sizes(spec: RolloutSpec, asked: Sequence[int], *, devices: int) -> None:
     """See that no stage ends before an earlier one, or takes what a later one names.
 
     Args:
         spec: as ordered.
-        ends: how many devices are in each stage and those before it.
+        asked: how many devices each stage and those before it would have.
         devices: that match the target.
 
     Raises:
@@ -79,7 +79,7 @@ def check_sizes(spec: RolloutSpec, ends: Sequence[int], *, devices: int) -> None
     """
     named_later = sum(len(stage.devices or ()) for stage in spec.stages)
     last = 0
-    for number, (stage, end) in enumerate(zip(spec.stages, ends, strict=True), 1):
+    for number, (stage, end) in enumerate(zip(spec.stages, asked, strict=True), 1):
         named_later -= len(stage.devices or ())
         if end < last:
             raise RolloutError(

@@ -83,8 +83,8 @@ def assign(spec: RolloutSpec, candidates: Sequence[Candidate], *, rollout: str) 
     others = sorted(
         (one for one in candidates if one.device not in named), key=lambda one: _turn(rollout, one)
     )
+    check_sizes(spec, _asked(spec, len(candidates)), devices=len(candidates))
     ends = _ends(spec, len(candidates))
-    check_sizes(spec, ends, devices=len(candidates))
     members: list[Member] = []
     taken = 0
     for number, (stage, end) in enumerate(zip(spec.stages, ends, strict=True)):
@@ -130,41 +130,59 @@ def _all_wished(spec: RolloutSpec, count: int, begin_ms: int, *, until_ms: int) 
     """When the last of so many devices can get its wish, the first of them at `begin_ms`."""
     if spec.max_per_minute is None:
         return begin_ms
-    minutes = math.ceil(count / spec.max_per_minute)
+    bursts = math.ceil(count / spec.max_per_minute)
     moment = begin_ms
     while moment < until_ms:
         closing = next_closing(spec.windows, moment)
-        last = moment + (minutes - 1) * _MINUTE_MS
+        last = moment + (bursts - 1) * _MINUTE_MS
         if closing is None or last < closing:
             return last
-        minutes -= math.ceil((closing - moment) / _MINUTE_MS)
-        opening = next_opening(spec.windows, closing)
+        fit = math.ceil((closing - moment) / _MINUTE_MS)
+        bursts -= fit
+        # The last one before the window closed still counts when the next opens at once.
+        opening = next_opening(spec.windows, moment + fit * _MINUTE_MS)
         if opening is None:
             break
-        moment = max(opening, begin_ms + _MINUTE_MS)
+        moment = opening
     return until_ms
 
 
+def _asked(spec: RolloutSpec, devices: int) -> list[int]:
+    """How many devices each stage and those before it would have, as ordered."""
+    asked: list[int] = []
+    for stage in spec.stages:
+        if stage.devices is not None:
+            asked.append(max(asked, default=0) + len(stage.devices))
+        elif stage.count is not None:
+            asked.append(min(stage.count, devices))
+        else:
+            asked.append(math.ceil(_exact(stage, devices)))
+    return asked
+
+
 def _ends(spec: RolloutSpec, devices: int) -> list[int]:
-    """How many devices are in each stage and those before it."""
+    """How many devices each stage and those before it have."""
     ends: list[int] = []
     last = 0
+    named_later = sum(len(stage.devices or ()) for stage in spec.stages)
     for stage in spec.stages:
-        last = _end(stage, last, devices)
+        named_later -= len(stage.devices or ())
+        # Devices that a later stage names are not this one's.
+        most = max(last, devices - named_later)
+        if stage.devices is not None:
+            last += len(stage.devices)
+        elif stage.count is not None:
+            last = max(last, min(stage.count, most))
+        else:
+            nearest = math.floor(_exact(stage, devices) + Fraction(1, 2))
+            last = min(max(nearest, last + 1), most)
         ends.append(last)
     return ends
 
 
-def _end(stage: Stage, last: int, devices: int) -> int:
-    if stage.devices is not None:
-        return last + len(stage.devices)
-    if stage.count is not None:
-        return min(stage.count, devices)
-    # The decimal number as it was written: 7 % of 100 devices are 7, not 7.000000000000001.
-    size = math.floor(Fraction(str(stage.percent)) * devices / 100 + Fraction(1, 2))
-    at_least = min(last + 1, devices)
-    # One by percent that ends before an earlier one by count is refused, not stretched.
-    return max(size, at_least) if size >= last or last == 0 else size
+def _exact(stage: Stage, devices: int) -> Fraction:
+    """The decimal number as it was written: 7 % of 100 are 7, not 7.000000000000001."""
+    return Fraction(str(stage.percent)) * devices / 100
 
 
 def _turn(rollout: str, one: Candidate) -> tuple[bool, bytes]:

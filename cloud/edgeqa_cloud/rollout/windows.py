@@ -40,9 +40,9 @@ def next_opening(windows: Sequence[Window], now_ms: int) -> int | None:
 
 
 def next_closing(windows: Sequence[Window], now_ms: int) -> int | None:
-    """The first moment after now at which no window is open; None where one always is."""
-    if not windows:
-        return None
+    """When none is open any more: now, if none is; None where one always is."""
+    if not is_open(windows, now_ms):
+        return now_ms
     moments = (
         moment for window in windows for moment in _moments(window, window.end, after_ms=now_ms)
     )
