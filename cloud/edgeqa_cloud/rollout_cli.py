@@ -199,7 +199,9 @@ def audit(
     query = {"device": device, "action": action, "text": search, "limit": limit, "offset": offset}
     with opened(settings) as (client, console):
         page = client.audit(rollout, query)
-        show(console, page, lambda width: audit_lines(page, width=width), as_json=as_json)
+        show(
+            console, page, lambda _: audit_lines(page, of_one=rollout is not None), as_json=as_json
+        )
 
 
 for _order in (pause, resume, promote, abort, undo):

@@ -86,7 +86,6 @@ _GATES = (
     Column("95 %", right=True),
     Column("LIMIT", right=True),
     Column("FROM", right=True),
-    Column("WHY", least=10),
 )
 _MEMBERS = (
     Column("DEVICE", least=12),
@@ -134,6 +133,11 @@ def rollout_lines(view: RolloutView, *, now_ms: int, width: int | None) -> Itera
         yield Text()
         yield from table_lines(_GATES, [_gate(one) for one in view.gates], width=width)
         yield Text(f"judged {words.ago(view.gates_ms, now_ms)}", style="dim")
+        for gate in view.gates:
+            if gate.status is not GateStatus.PASSED:
+                said = words.said(gate.message, most=words.SENTENCE_CHARS)
+                line = Text(f"{words.said(gate.gate)}: ", style=_GATE_STYLES[gate.status])
+                yield line.append(said, style="default")
     waiting = [one for one in view.orders if one.state == "waiting"]
     if waiting:
         yield Text()
@@ -242,7 +246,6 @@ def _gate(gate: GateView) -> tuple[Cell | str, ...]:
         interval,
         figure(gate.limit, gate.unit),
         f"{gate.samples:,} {words.said(gate.of)}",
-        words.said(gate.message, most=words.SENTENCE_CHARS),
     )
 
 

@@ -30,14 +30,6 @@ _DEVICES = (
     Column("RUNS NOW", least=14),
     Column("NOTE", least=10),
 )
-_AUDIT = (
-    Column("TIME"),
-    Column("BY", least=6),
-    Column("WHAT", least=10),
-    Column("ROLLOUT"),
-    Column("DEVICE", least=8),
-    Column("WHY", least=20),
-)
 _ALARMING = frozenset(
     {
         "gate_breached",
@@ -69,31 +61,29 @@ def plan_lines(plan: Plan, *, now_ms: int, width: int | None) -> Iterator[Text]:
         yield Text(f"warning: {_sentence(warning)}", style="yellow")
 
 
-def audit_lines(page: AuditPage, *, width: int | None) -> Iterator[Text]:
-    """Entries of the audit log, oldest first, as a log is read."""
+def audit_lines(page: AuditPage, *, of_one: bool) -> Iterator[Text]:
+    """Entries of the audit log, oldest first, as a log is read.
+
+    Args:
+        page: to show.
+        of_one: of one rollout, whose id then need not stand in each line.
+    """
     if not page.total:
         yield Text("no entry matches")
         return
-    rows = [
-        (
-            clock(one.time_ms),
-            words.said(one.actor),
-            Cell(words.said(one.action), "red" if one.action in _ALARMING else ""),
-            words.said(one.rollout),
-            words.said(one.device),
-            _sentence(one.message),
-        )
-        for one in reversed(page.entries)
-    ]
-    yield from table_lines(_AUDIT, rows, width=width)
-    more = "" if len(rows) == page.total else f"the newest {len(rows):,} of "
+    for one in reversed(page.entries):
+        yield entry_line(one, date=True, rollout=not of_one)
+    shown = len(page.entries)
+    more = "" if shown == page.total else f"the newest {shown:,} of "
     yield Text(f"{more}{page.total:,} entr{'ies' if page.total != 1 else 'y'}", style="dim")
 
 
-def entry_line(entry: AuditEntry) -> Text:
-    """An entry on a line of its own, as a watch shows it."""
-    line = Text(clock(entry.time_ms, date=False), style="dim")
+def entry_line(entry: AuditEntry, *, date: bool = False, rollout: bool = False) -> Text:
+    """An entry on a line of its own."""
+    line = Text(clock(entry.time_ms, date=date), style="dim")
     style = "red" if entry.action in _ALARMING else "cyan"
+    if rollout and entry.rollout:
+        line.append(f"  {words.said(entry.rollout)}", style="not dim")
     line.append(f"  {words.said(entry.action)}", style=f"not dim {style}")
     device = f" {words.said(entry.device)}" if entry.device else ""
     by = "" if entry.actor == "engine" else f" (by {words.said(entry.actor)})"

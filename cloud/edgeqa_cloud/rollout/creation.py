@@ -138,7 +138,7 @@ def _free_id(connection: Connection, spec: RolloutSpec, *, now_ms: int) -> str:
     """An id such as `r-20261125-a1b2c3`: of the day and the spec.
 
     Not random, as devices are shuffled by it: a plan and the rollout that is then made of the same
-    spec have the same id, and so the same canaries.
+    spec, whatever its note, have the same id, and so the same canaries.
     """
     day = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y%m%d")
     for rollout in _ids(day, spec):
@@ -149,7 +149,7 @@ def _free_id(connection: Connection, spec: RolloutSpec, *, now_ms: int) -> str:
 
 
 def _ids(day: str, spec: RolloutSpec) -> Iterator[str]:
-    text = spec.model_dump_json()
+    text = spec.model_dump_json(exclude={"note"})
     for number in range(MAX_ALIKE):
         digest = hashlib.sha256(f"{day} {number} {text}".encode()).hexdigest()
         yield f"r-{day}-{digest[:_SUFFIX_CHARS]}"

@@ -130,7 +130,7 @@ def test_a_plan_shows_what_is_then_made(service: Rollouts, fleet: Fleet) -> None
     wanted = spec(stages=[{"percent": 10}, {"percent": 50}, {"percent": 100}])
     planned = service.plan(wanted)
     assert counted(fleet.database)[0] == 0
-    made = service.create(wanted, actor="user:anna")
+    made = service.create(wanted.model_copy(update={"note": "why"}), actor="user:anna")
     turns = [one.device for one in service.members(made.rollout, limit=100).members]
     assert [one.device for stage in planned.stages for one in stage.sample] == turns
     assert [one.devices for one in planned.stages] == [4, 16, 20]
