@@ -38,8 +38,8 @@ class Cost:
 
     @property
     def most_bytes(self) -> int:
-        """That OpenSSL may take."""
-        return 2 * 128 * self.n * self.r
+        """That OpenSSL may take: what it needs, and a little more for itself."""
+        return 128 * self.r * (self.n + self.p + 2) + (1 << 20)
 
 
 USUAL_COST = Cost()

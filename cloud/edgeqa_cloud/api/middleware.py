@@ -101,28 +101,30 @@ class Bodies:
             await _told(scope, problem)(scope, receive, send)
             return
         taken = 0
-        begun = False
+        refused = False
 
         async def bounded() -> Message:
             nonlocal taken
             message = await receive()
-            if message["type"] == "http.request":
-                taken += len(message.get("body", b""))
-                if taken > self._most_bytes:
-                    raise _TooLargeError
+            taken += len(message.get("body", b""))
+            if taken > self._most_bytes:
+                raise _TooLargeError
             return message
 
         async def sent(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
+            nonlocal refused
+            # Whatever the application made of a body that it could not read to its end.
+            if taken > self._most_bytes and message["type"] == "http.response.start":
+                refused = True
+                await respond(self._too_large())(scope, receive, send)
+            if not refused:
+                await send(message)
 
         try:
             await self._app(scope, bounded, sent)
         except _TooLargeError:
-            if begun:
-                raise
-            await _told(scope, self._too_large())(scope, receive, send)
+            if not refused:
+                await respond(self._too_large())(scope, receive, send)
 
     def _refused(self, scope: Scope, headers: Headers) -> Problem | None:
         length = headers.get("content-length", "0")
