@@ -67,6 +67,7 @@
       return;
     }
     refreshed.set(part, Date.now());
+    overtaken.delete(part);
     const address = part.dataset.liveFrom ?? location.pathname + location.search;
     htmx
       .ajax("GET", address, {
@@ -91,9 +92,13 @@
     );
   }
   const asked = new WeakMap(); // part -> requests of a person that will change it
+  const overtaken = new WeakSet(); // parts whose refresh under way is older than such a request
+  body.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (detail.requestConfig.headers["EdgeQA-Refresh"] && overtaken.has(detail.target)) detail.shouldSwap = false;
+  });
   body.addEventListener("htmx:beforeRequest", ({ detail: { elt, target } }) => {
     if (!target?.dataset?.live || elt === target) return;
-    htmx.trigger(target, "htmx:abort"); // what comes by itself would come too late, and be older
+    overtaken.add(target); // what was asked for by itself before would come late, and be older
     asked.set(target, (asked.get(target) ?? 0) + 1);
   });
   body.addEventListener("htmx:afterRequest", ({ detail: { elt, target } }) => {
