@@ -28,6 +28,7 @@ from edgeqa.packets import Outgoing
 from edgeqa.topics import DeviceTopics
 from edgeqa_cloud.database import Database, reason
 from edgeqa_cloud.rollout.leadership import Leadership, LeaseLostError
+from edgeqa_cloud.rollout.lost_wishes import LostWishes
 from edgeqa_cloud.rollout.wish_rows import WishRow, mark_published, unpublished
 
 # Publications under way. Far more than a broker on the same continent needs to be kept busy, far
@@ -90,6 +91,15 @@ class Deployer:
         self._note_at: float | None = None
         self._after = 0
         self._retry_at = 0.0
+        # Connections of the link up to which nothing is lost; None: nobody has looked.
+        self._verified: int | None = None
+        self._lost = LostWishes(
+            database=database,
+            leadership=leadership,
+            broker=self._broker,
+            stop=self._stop,
+            log=log,
+        )
         self._ill: str | None = None
         self._thread = threading.Thread(target=self._run, name="deployer", daemon=True)
 
@@ -143,10 +153,31 @@ class Deployer:
             return _LOOK_EVERY_S
         self._take_acknowledged()
         self._note()
+        self._verify()
         wait_s = self._send()
         if self._note_at is not None:
             wait_s = min(wait_s, max(0.0, self._note_at - time.monotonic()))
         return wait_s
+
+    def _verify(self) -> None:
+        """With each new connection, see whether the broker has lost what it had."""
+        if self._verified is None and self._link is None:
+            if not self._lost.any_awaited():
+                self._verified = 0
+                return
+            self._connected_link()
+        link = self._link
+        if link is None or not link.connected or link.connects == self._verified:
+            return
+        # There was nothing to lose when it was first connected.
+        first = self._verified == 0 and link.connects == 1
+        connects = link.connects
+        try:
+            if not first and self._lost.put_back():
+                self._after = 0
+        except BrokerError as error:
+            self._log.warning("wishes_not_verified", code=error.code, reason=str(error))
+        self._verified = connects
 
     def _send(self) -> float:
         left_s = self._retry_at - time.monotonic()
@@ -229,6 +260,7 @@ class Deployer:
         self._overtaken.clear()
         self._to_note.clear()
         self._note_at = None
+        self._verified = None
         self._again()
 
     def _again(self) -> None:

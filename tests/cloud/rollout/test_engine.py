@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from sqlalchemy import select
 from structlog.testing import capture_logs
 from support.broker import Broker
@@ -22,6 +24,8 @@ from support.steered import GATES, Steered, steered
 from edgeqa.commands import unix_ms
 from edgeqa.operator import Operator
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.rollout.leadership import Leadership
+from edgeqa_cloud.rollout.lost_wishes import LostWishes
 from edgeqa_cloud.rollout.states import Action
 from edgeqa_cloud.rollout.tables import rollouts, wishes
 from edgeqa_cloud.tables import leases
@@ -359,3 +363,53 @@ def test_a_broker_that_restarts_loses_no_wish(sqlite_databases: Databases, tmp_p
             bench.wait_members(rollout, changed=6)
     finally:
         broker.stop()
+
+
+def test_a_broker_that_forgets_is_told_again(sqlite_databases: Databases, tmp_path: Path) -> None:
+    broker = Broker(tmp_path).start()
+    try:
+        with (
+            sqlite_databases.open(sqlite_databases.new()) as database,
+            steered(database, broker, NAMES) as bench,
+        ):
+            bench.fleet.go(NAMES[5])
+            bench.start()
+            rollout = bench.create(stages=ONE_STAGE)
+            bench.wait_members(rollout, changed=5, wished=1)
+            wait_until(lambda: not unpublished(bench), "all are noted as published")
+            wish = bench.state_of(rollout, NAMES[5]).wish
+            broker.restart(kill=True)
+            with Operator(broker=broker.url) as operator:
+
+                def retained() -> str | None:
+                    found = operator.desired(NAMES[5], timeout_s=0.3)
+                    return None if found is None else found.id
+
+                wait_until(lambda: retained() == wish, "it is retained again", timeout_s=40)
+                # What nobody waits for any more is not.
+                assert operator.desired(NAMES[0], timeout_s=0.3) is None
+    finally:
+        broker.stop()
+
+
+def test_somebody_elses_wish_is_not_lost(bench: Steered, broker: Broker) -> None:
+    bench.fleet.go(NAMES[5])
+    bench.start()
+    rollout = bench.create(stages=ONE_STAGE)
+    bench.wait_members(rollout, changed=5, wished=1)
+    wait_until(lambda: not unpublished(bench), "all are noted as published")
+    bench.stop()
+    lost = LostWishes(
+        database=bench.database,
+        leadership=Leadership(holder="test", now_ms=unix_ms),
+        broker=broker.address(),
+        stop=threading.Event(),
+        log=structlog.get_logger(),
+    )
+    assert lost.put_back() == 0
+    with Operator(broker=broker.url) as operator:
+        operator.wish(NAMES[5], THIRD["name"], THIRD["version"])
+        assert lost.put_back() == 0
+        operator.withdraw(NAMES[5])
+        assert lost.put_back() == 1
+    assert unpublished(bench) == 1
