@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from edgeqa_cloud.rollout.model import DeviceServed, GateResult
+from edgeqa_cloud.rollout.model import DeviceServed, GateResult, Served
 from edgeqa_cloud.rollout.spec import MemoryGate, TemperatureGate
 from edgeqa_cloud.rollout.states import GateStatus
 
 _MEBI = 2**20
+# What a record may say (`Telemetry`), and no sum of it overflows.
+_COLDEST, _HOTTEST = -100.0, 250.0
+_MOST_BYTES = 2.0**53
 # Of the devices' highest temperatures; of fewer than 20 devices, the highest. One broken fan among
 # hundreds of devices is not the model's fault.
 _HOT_SHARE = 0.95
@@ -21,9 +24,9 @@ _HOT_SHARE = 0.95
 def judge_memory(limits: MemoryGate, served: Iterable[DeviceServed]) -> GateResult:
     """Mean resident memory of the devices of which both are known."""
     both = [
-        (one.before.resident_bytes, one.after.resident_bytes)
+        (then, now)
         for one in served
-        if one.before and one.after and one.before.resident_bytes and one.after.resident_bytes
+        if (then := _resident(one.before)) is not None and (now := _resident(one.after)) is not None
     ]
     if not both:
         return GateResult(
@@ -49,7 +52,7 @@ def judge_memory(limits: MemoryGate, served: Iterable[DeviceServed]) -> GateResu
 
 def judge_temperature(limits: TemperatureGate, served: Iterable[DeviceServed]) -> GateResult:
     """How much hotter the devices are, and whether they are too hot that were not before."""
-    known = [one for one in served if one.after and one.after.temperature_celsius is not None]
+    known = [one for one in served if _highest(one.after) is not None]
     too_hot = _too_hot(limits, known)
     if too_hot is not None and too_hot.status is GateStatus.BREACHED:
         return too_hot
@@ -74,15 +77,9 @@ def _too_hot(limits: TemperatureGate, known: Sequence[DeviceServed]) -> GateResu
         return None
     # One that was too hot before is not made so by the new model.
     heats = sorted(
-        one.after.temperature_celsius
+        heat
         for one in known
-        if one.after is not None
-        and one.after.temperature_celsius is not None
-        and not (
-            one.before is not None
-            and one.before.temperature_celsius is not None
-            and one.before.temperature_celsius > most
-        )
+        if (heat := _highest(one.after)) is not None and (_highest(one.before) or 0) <= most
     )
     if not heats:
         return None
@@ -115,16 +112,29 @@ def _rise(limits: TemperatureGate, known: Sequence[DeviceServed]) -> GateResult 
 
 def _pair(one: DeviceServed) -> tuple[float, float] | None:
     """Means where both are known, else both highest: never one against the other."""
-    before, after = one.before, one.after
-    if before is None or after is None:
-        return None
-    for then, now in (
-        (before.temperature_mean_celsius, after.temperature_mean_celsius),
-        (before.temperature_celsius, after.temperature_celsius),
-    ):
+    for of in (_average, _highest):
+        then, now = of(one.before), of(one.after)
         if then is not None and now is not None:
             return then, now
     return None
+
+
+def _resident(served: Served | None) -> float | None:
+    value = None if served is None else served.resident_bytes
+    return value if value is not None and 1 <= value <= _MOST_BYTES else None
+
+
+def _highest(served: Served | None) -> float | None:
+    return _heat(None if served is None else served.temperature_celsius)
+
+
+def _average(served: Served | None) -> float | None:
+    return _heat(None if served is None else served.temperature_mean_celsius)
+
+
+def _heat(value: float | None) -> float | None:
+    """A temperature that the contract allows; not-a-number is none."""
+    return value if value is not None and _COLDEST <= value <= _HOTTEST else None
 
 
 def _mean(values: Sequence[float]) -> float:

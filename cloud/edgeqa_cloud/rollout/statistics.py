@@ -13,6 +13,9 @@ from edgeqa.histogram import SCALE, Histogram, upper_bound
 
 Z = 1.959963984540054  # normal quantile of 97.5 %
 _ALPHA = 0.05
+_TAIL = _ALPHA / 2
+# Beyond, the normal distribution is off by a rank at most.
+_EXACT_UP_TO = 1000
 _PER_DOUBLING = 1 << SCALE
 Interval = tuple[float, float]
 
@@ -81,16 +84,28 @@ def rule_of_three(total: int) -> float:
 
 def quantile_ranks(total: int, share: float) -> tuple[int, int]:
     """Ranks, from 1, of the ordered values between which a quantile lies; 0 and `total` + 1 are
-    beyond the ends.
+    beyond the ends, as the upper one is for the 95th percentile of fewer than 73 values.
 
-    Source: order statistics: David and Nagaraja 2003, Order Statistics, section 7.1, the binomial
-    distribution taken as normal with a correction for continuity; from 50 values on that is as good
-    as exact for the 95th percentile, whose upper rank is beyond the end below 73.
+    Source: order statistics: David and Nagaraja 2003, Order Statistics, section 7.1. How many
+    values lie below a quantile is binomial; of many values, it is taken as normal.
     """
-    middle, spread = total * share, Z * math.sqrt(total * share * (1 - share))
-    low = math.floor(middle - spread - 0.5)
-    high = math.ceil(middle + spread + 0.5) + 1
-    return max(0, low), min(total + 1, high)
+    if total > _EXACT_UP_TO:
+        middle, spread = total * share, Z * math.sqrt(total * share * (1 - share))
+        return math.floor(middle - spread), math.ceil(middle + spread) + 1
+    low, below = 0, _binomial(total, 0, share)
+    while below <= _TAIL and low < total:
+        low += 1
+        below += _binomial(total, low, share)
+    high, above = total + 1, 0.0
+    while high > low + 1 and above + _binomial(total, high - 1, share) <= _TAIL:
+        high -= 1
+        above += _binomial(total, high, share)
+    return low, high
+
+
+def _binomial(total: int, hits: int, share: float) -> float:
+    ways = math.lgamma(total + 1) - math.lgamma(hits + 1) - math.lgamma(total - hits + 1)
+    return math.exp(ways + hits * math.log(share) + (total - hits) * math.log(1 - share))
 
 
 def quantile_interval(histogram: Histogram, share: float) -> Interval | None:
