@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +34,8 @@ Query = Mapping[str, Any]
 ROOT = "/api/v1"
 # The same request again where the connection broke: it carries a key, so it is done once.
 _TRIES = 3
+_UNDER_WAY_TRIES = 20
+_UNDER_WAY_PAUSE_S = 0.5
 # Of a package that cannot be rolled out: other commands end with 5 then, too.
 _PACKAGE = frozenset({"unknown_package", "wrong_digest"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -62,6 +65,7 @@ class ApiClient:
 
     Args:
         settings: where the API is, and the token.
+        sleep: before a call that is under way is asked for again.
 
     Raises:
         ConfigError: the token or the authorities cannot be read.
@@ -69,7 +73,10 @@ class ApiClient:
     Thread: one at a time.
     """
 
-    def __init__(self, *, settings: ApiSettings) -> None:
+    def __init__(
+        self, *, settings: ApiSettings, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._sleep = sleep
         self._url = settings.url.rstrip("/")
         self._token_said = token_source(settings)
         self.http = httpx.Client(
@@ -156,6 +163,12 @@ class ApiClient:
         )
         # A request that only reads, or that carries a key, may be sent again.
         response = self._send(request, tries=_TRIES if method == "GET" or key else 1)
+        for _ in range(_UNDER_WAY_TRIES):
+            if (_problem(response) or ("", ""))[0] != "under_way":
+                break
+            # The connection broke while the first one was done: its answer is not there yet.
+            self._sleep(_UNDER_WAY_PAUSE_S)
+            response = self._send(request, tries=_TRIES)
         if not response.is_success:
             raise self.refusal(response)
         try:
@@ -232,6 +245,8 @@ def _json(spec: RolloutSpec) -> Any:
 
 def _problem(response: httpx.Response) -> tuple[str, str] | None:
     """Code and detail of a problem (RFC 9457); None if it is none of ours."""
+    if response.is_success:
+        return None
     try:
         body = response.json()
     except ValueError:

@@ -298,6 +298,14 @@ def test_a_broken_connection_orders_once(run: Run, api: ScriptedApi) -> None:
     assert len({one.headers["Idempotency-Key"] for one in api.asked}) == 1
 
 
+def test_an_order_that_is_under_way_is_asked_for_again(run: Run, api: ScriptedApi) -> None:
+    answers = iter([Answer(cut=True), problem(409, "under_way", "again"),
+                    Answer(body=order("obeyed"))])  # fmt: skip
+    api.answer = lambda _: next(answers)
+    assert run("pause", ID).code == 0
+    assert len({one.headers["Idempotency-Key"] for one in api.asked}) == 1
+
+
 def test_a_dry_run_begins_nothing(run: Run, api: ScriptedApi) -> None:
     api.answer = always(plan())
     done = run("create", f"{NEW['name']}@{NEW['version']}", "--all", "--dry-run")

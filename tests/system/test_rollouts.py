@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,12 @@ def test_a_good_model_is_rolled_out_and_a_bad_one_is_undone(site: Site) -> None:
 
 @pytest.mark.system
 def test_a_person_pauses_and_undoes(site: Site) -> None:
-    made = json.loads(site.edgeqa("create", *spec(site, GOOD), "--window", "mon 00:00-00:01",
-                                  "--window", "thu 00:00-00:01", "--json").stdout)  # fmt: skip
+    # Nobody begins meanwhile: the window is two days away.
+    day = (datetime.now(UTC) + timedelta(days=2)).strftime("%a").lower()
+    window = f"{day} 12:00-12:01"
+    done = site.edgeqa("create", *spec(site, BAD), "--window", window, "--json")
+    made = json.loads(done.stdout)
+    assert "a time window, which opens" in made["waiting_for"]
     rollout = made["rollout"]
     assert site.edgeqa("pause", rollout, "--note", "lunch").returncode == 0
     assert site.view(rollout)["state"] == "paused"
@@ -172,8 +177,6 @@ def test_a_person_pauses_and_undoes(site: Site) -> None:
     assert "[changed_meanwhile]" in stale.stderr
     assert site.edgeqa("undo", rollout, "--yes").returncode == 0
     wait_until(lambda: site.view(rollout)["state"] == "undone", "undone")
-    again = site.edgeqa("undo", rollout, "--yes")
-    assert again.returncode == 5
 
 
 @pytest.mark.system
@@ -181,8 +184,6 @@ def test_what_is_refused(site: Site) -> None:
     for arguments, exit_code, code in (
         (["create", "unheard-of@1.0.0", "--all"], 5, "unknown_package"),
         (["create", GOOD, "--group", "nobody"], 2, "empty_target"),
-        (["create", GOOD, "--device", "nobody"], 2, "unknown_devices"),
-        (["create", GOOD, "--query", "model=("], 2, "bad_query"),
         (["show", "r-20200101-000000"], 2, "unknown_rollout"),
     ):
         done = site.edgeqa(*arguments)
