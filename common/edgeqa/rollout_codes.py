@@ -98,7 +98,8 @@ ROLLOUT_CODES: tuple[Code, ...] = (
          "See why it is away; of a way back the wish stands for when it is there."),
     Code("device_stuck", _A, "A device is online and neither took nor refused the model in time.",
          "See its agent's log; `stuck_s` says how long it may take."),
-    Code("model_left", _A, "A device left the new model again.", "See its swap history, and its log."),
+    Code("model_left", _A, "A device left the new model again.",
+         "See its swap history, and its log."),
     Code("before_unknown", _A, "Nobody knows which model a device ran before.",
          "Wish it one: `edgeqa swap DEVICE NAME@VERSION`."),
 )  # fmt: skip

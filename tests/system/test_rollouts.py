@@ -21,7 +21,11 @@ from support.broker import Broker
 from support.cloud import wait_until
 from support.repository import make_package, make_repository
 
+from edgeqa.errors import EdgeqaError
 from edgeqa.processes import edgeqa_process, free_port
+from edgeqa_cloud.api_settings import ApiSettings
+from edgeqa_cloud.rollout.spec import RolloutSpec
+from edgeqa_cloud.rollout_client import ApiClient
 
 DEVICES = 8
 GOOD, BAD = "better@1.0.0", "shuffled@1.0.0"
@@ -53,11 +57,26 @@ class Site:
             capture_output=True, text=True, check=False, timeout=timeout_s,
         )  # fmt: skip
 
+    def client(self) -> ApiClient:
+        """The same without a process."""
+        return ApiClient(
+            settings=ApiSettings(url=self.api, token_file=self.folder / "operator-token")
+        )
+
     def view(self, rollout: str) -> dict[str, Any]:
-        done = self.edgeqa("show", rollout, "--json")
-        assert done.returncode == 0, done.stderr
-        shown: dict[str, Any] = json.loads(done.stdout)
-        return shown
+        with self.client() as client:
+            return client.show(rollout).model_dump(mode="json")
+
+    def evaluated(self) -> int:
+        """Devices that told how good their model is."""
+        query = {"query": 'f1!="" presence=online'}
+        name, _, version = GOOD.partition("@")
+        wanted = {"package": {"name": name, "version": version}, "target": query}
+        try:
+            with self.client() as client:
+                return client.plan(RolloutSpec.model_validate(wanted)).devices
+        except EdgeqaError:
+            return 0
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +129,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             edgeqa_process(["cloud", "simulate"], folder / "fleet.log", fleet, ready="simulation")
         )
         made = Site(folder, f"http://127.0.0.1:{port}")
-        wait_until(lambda: _known(made) == DEVICES, "all devices known")
+        wait_until(lambda: made.evaluated() == DEVICES, "all devices evaluated")
         yield made
-
-
-def _known(site: Site) -> int:
-    plan = site.edgeqa("create", GOOD, "--query", 'f1!=""', "--dry-run", "--json")
-    return int(json.loads(plan.stdout)["devices"]) if plan.returncode == 0 else 0
 
 
 def spec(site: Site, package: str) -> list[str]:
