@@ -249,24 +249,38 @@ def test_counts_are_of_devices_that_got_a_wish(fleet: Fleet) -> None:
     assert (whole.wished, whole.changed, whole.failed, whole.silent) == (4, 2, 1, 0)
 
 
-@pytest.mark.parametrize(
-    ("columns", "silent"),
-    [
-        ({}, 0),
-        ({"last_seen_ms": NOW_MS - 179_000}, 0),
-        ({"last_seen_ms": NOW_MS - 181_000}, 1),
-        ({"last_seen_ms": NOW_MS - 181_000, "heartbeat_interval_s": 120.0}, 0),
-        ({"last_seen_ms": NOW_MS - 181_000, "presence": "offline", "presence_reason": "lost"}, 1),
-        ({"last_seen_ms": NOW_MS - 181_000, "presence": "offline", "presence_reason": "stopped"},
-         0),
-        ({"last_seen_ms": NOW_MS - 181_000, "presence": None}, 1),
-    ],
-)  # fmt: skip
-def test_who_is_silent(fleet: Fleet, columns: dict[str, Any], silent: int) -> None:
-    key = fleet.device("pi", **columns)
-    stored = rolled_out(fleet.database, [member(key, "pi")])
-    assert gather(fleet.database, stored).stage_tally.silent == silent
-    assert gather(fleet.database, stored, deaf=True).stage_tally.silent == 0
+SEEN_LATE: dict[str, tuple[dict[str, Any], int]] = {
+    "now": ({}, 0),
+    "just": ({"last_seen_ms": NOW_MS - 179_000}, 0),
+    "late": ({"last_seen_ms": NOW_MS - 181_000}, 1),
+    "slow": ({"last_seen_ms": NOW_MS - 181_000, "heartbeat_interval_s": 120.0}, 0),
+    "lost": (
+        {"last_seen_ms": NOW_MS - 181_000, "presence": "offline", "presence_reason": "lost"},
+        1,
+    ),
+    "stopped": (
+        {"last_seen_ms": NOW_MS - 181_000, "presence": "offline", "presence_reason": "stopped"},
+        0,
+    ),
+    "untold": ({"last_seen_ms": NOW_MS - 181_000, "presence": None}, 1),
+}
+
+
+def test_who_is_silent(fleet: Fleet) -> None:
+    # Each in a stage of its own.
+    members = [
+        member(fleet.device(name, **columns), name, stage=stage)
+        for stage, (name, (columns, _)) in enumerate(SEEN_LATE.items())
+    ]
+    stored = rolled_out(fleet.database, members)
+
+    def silent(stage: int, *, deaf: bool) -> int:
+        at = replace(stored, rollout=replace(stored.rollout, stage=stage))
+        return gather(fleet.database, at, deaf=deaf).stage_tally.silent
+
+    found = {name: silent(stage, deaf=False) for stage, name in enumerate(SEEN_LATE)}
+    assert found == {name: expected for name, (_, expected) in SEEN_LATE.items()}
+    assert not any(silent(stage, deaf=True) for stage in range(len(members)))
 
 
 def test_who_was_offline_at_its_wish_is_not_silent(fleet: Fleet) -> None:
