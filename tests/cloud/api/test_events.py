@@ -1,4 +1,4 @@
-"""Server-sent events: what changes, whichever process changed it, to whoever reads, however slow."""
+"""Server-sent events: what changes, by whichever process, to whoever reads, however slow."""
 
 from __future__ import annotations
 
