@@ -194,9 +194,13 @@ def _add_order(routes: APIRouter, console: Console, action: Action) -> None:
         order,
         methods=["POST"],
         name=f"{action.value}_rollout",
-        summary=_SUMMARIES[action],
+        summary=_SUMMARIES[action][0],
+        description=f"{_SUMMARIES[action][1]} With `If-Match` only if it still is as it was seen.",
         responses={
-            HTTPStatus.ACCEPTED: {"model": OrderView, "description": "No engine has obeyed yet."},
+            HTTPStatus.ACCEPTED: {
+                "model": OrderView,
+                "description": "No engine has obeyed so far.",
+            },
             **CHANGING,
             **problems(404, 412),
         },
@@ -204,11 +208,24 @@ def _add_order(routes: APIRouter, console: Console, action: Action) -> None:
 
 
 _SUMMARIES = {
-    Action.PAUSE: "Let nobody new begin; devices under way finish.",
-    Action.RESUME: "Go on after a pause.",
-    Action.PROMOTE: "Go on without waiting for soak and undecided gates.",
-    Action.ABORT: "End it; changed devices keep the new model.",
-    Action.UNDO: "Take all its devices back to their old model.",
+    Action.PAUSE: (
+        "Pause a rollout",
+        "Nobody new begins; devices under way finish, and gates go on being judged.",
+    ),
+    Action.RESUME: ("Resume a rollout", "Goes on after a pause; not while a gate is breached."),
+    Action.PROMOTE: (
+        "Promote a stage",
+        "Goes on without the rest of the soak and without undecided gates; never over a breached "
+        "one.",
+    ),
+    Action.ABORT: (
+        "Abort a rollout",
+        "Ends it: devices that changed keep the new model, those under way go back.",
+    ),
+    Action.UNDO: (
+        "Undo a rollout",
+        "All devices that got a wish go back to the model they had; also when it is over.",
+    ),
 }
 
 
