@@ -199,7 +199,7 @@ def _add_order(routes: APIRouter, console: Console, action: Action) -> None:
         responses={
             HTTPStatus.ACCEPTED: {
                 "model": OrderView,
-                "description": "No engine has obeyed so far.",
+                "description": "No engine has obeyed yet.",
             },
             **CHANGING,
             **problems(404, 412),
@@ -215,8 +215,7 @@ _SUMMARIES = {
     Action.RESUME: ("Resume a rollout", "Goes on after a pause; not while a gate is breached."),
     Action.PROMOTE: (
         "Promote a stage",
-        "Goes on without the rest of the soak and without undecided gates; never over a breached "
-        "one.",
+        "Goes on without the rest of the soak, and over undecided gates; never over breached ones.",
     ),
     Action.ABORT: (
         "Abort a rollout",

@@ -33,6 +33,7 @@ _CHECKS = [
     response_headers_conformance, response_schema_conformance,
 ]  # fmt: skip
 DESCRIPTION = description()
+SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION)
 OPERATIONS = sorted(
     (method.upper(), path)
     for path, operations in DESCRIPTION["paths"].items()
@@ -51,7 +52,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails() -> None:
         for method, one in operations.items():
             where = f"{method} {path}"
             assert one.get("summary"), where
-            assert one.get("description") or path.startswith("/api/v1/rollouts"), where
+            assert one.get("description"), where
             assert "503" in one["responses"], where
             problems = [status for status in one["responses"] if status >= "400"]
             for status in problems:
@@ -86,7 +87,7 @@ def _fuzz(
 ) -> None:
     """Calls of one operation, right and wrong ones; each answer is as the description says."""
     method, path = operation
-    one = schemathesis.openapi.from_dict(DESCRIPTION)[path][method]
+    one = SCHEMA[path][method]
     token = world.token(f"fuzz-{role}-{OPERATIONS.index(operation)}-{many}", role)
 
     @settings(
@@ -108,10 +109,10 @@ def test_answers_are_as_described(
     world: ApiWorld, session: requests.Session, operation: tuple[str, str]
 ) -> None:
     # Admins get furthest; what others may not is `test_each_role_is_answered`.
-    _fuzz(world, session, operation, Role.ADMIN, 6)
+    _fuzz(world, session, operation, Role.ADMIN, 4)
 
 
-@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
 def test_each_role_is_answered(world: ApiWorld, session: requests.Session, role: Role) -> None:
     for operation in OPERATIONS:
         _fuzz(world, session, operation, role, 1)
