@@ -45,7 +45,7 @@ def router(console: Console) -> APIRouter:
         """Who the token or the cookie is of."""
         return _view(caller)
 
-    @routes.post("", responses=problems(403, 429), openapi_extra={"security": []})
+    @routes.post("", responses=problems(401, 403, 421, 429), openapi_extra={"security": []})
     def log_in_session(body: LoginBody, request: Request, response: Response) -> SessionView:
         """Log in with a password; the answer gives a cookie. Programs use tokens instead.
 
@@ -53,7 +53,9 @@ def router(console: Console) -> APIRouter:
         """
         return _view(log_in(console, request, response, body.name, body.password).caller)
 
-    @routes.delete("", status_code=204, responses=problems(403), openapi_extra={"security": []})
+    @routes.delete(
+        "", status_code=204, responses=problems(403, 421), openapi_extra={"security": []}
+    )
     def log_out_session(request: Request, response: Response) -> None:
         """Log out; no error for who is not logged in."""
         log_out(console, request, response)

@@ -1,4 +1,4 @@
-"""Rollouts at the API, served over both databases."""
+"""Rollouts at the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ EVIL = "<script>alert(1)</script>\u202e"
 
 
 @pytest.fixture
-def rows(world: ApiWorld) -> RolloutRows:
+def rows(small_world: ApiWorld) -> RolloutRows:
+    return rows_of(small_world)
+
+
+def rows_of(world: ApiWorld) -> RolloutRows:
     made = RolloutRows(world.database, world.clock())
     made.package()
     return made
@@ -35,7 +39,8 @@ def made(world: ApiWorld, table: Any) -> int:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
-def test_a_rollout_from_its_plan_to_its_undoing(world: ApiWorld, rows: RolloutRows) -> None:
+def test_a_rollout_from_its_plan_to_its_orders(world: ApiWorld) -> None:
+    rows_of(world)
     for number in range(4):
         world.fleet.device(f"d{number}")
     spec = {**SPEC, "note": EVIL}
@@ -66,8 +71,9 @@ def test_a_rollout_from_its_plan_to_its_undoing(world: ApiWorld, rows: RolloutRo
 
 
 def test_orders_obeyed_refused_and_waiting(
-    world: ApiWorld, rows: RolloutRows, monkeypatch: pytest.MonkeyPatch
+    small_world: ApiWorld, rows: RolloutRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    world = small_world
     rollout = rows.rollout([(world.fleet.device("a"), 0, "wished")], gates=[GATE], gates_stage=0)
     monkeypatch.setattr(world.console.rollouts, "_poke", lambda: rows.obey(message="done"))
     with world.program(Role.OPERATOR) as client:
@@ -93,7 +99,8 @@ def test_orders_obeyed_refused_and_waiting(
         assert [one["state"] for one in orders] == ["waiting", "refused", "obeyed"]
 
 
-def test_who_only_looks_changes_nothing(world: ApiWorld, rows: RolloutRows) -> None:
+def test_who_only_looks_changes_nothing(small_world: ApiWorld, rows: RolloutRows) -> None:
+    world = small_world
     rollout = rows.rollout([(world.fleet.device("a"), 0, "wished")])
     with world.program(Role.VIEWER) as client:
         assert client.get(f"/rollouts/{rollout}").status_code == 200
@@ -103,7 +110,8 @@ def test_who_only_looks_changes_nothing(world: ApiWorld, rows: RolloutRows) -> N
     assert (made(world, rollouts), made(world, rollout_orders)) == (1, 0)
 
 
-def test_what_makes_no_sense(world: ApiWorld, rows: RolloutRows) -> None:
+def test_what_makes_no_sense(small_world: ApiWorld, rows: RolloutRows) -> None:
+    world = small_world
     world.fleet.device("a")
     with world.program(Role.OPERATOR) as client:
         for change, status, code in (
@@ -127,7 +135,8 @@ def test_what_makes_no_sense(world: ApiWorld, rows: RolloutRows) -> None:
     assert made(world, rollouts) == 0
 
 
-def test_lists_by_filter_and_page(world: ApiWorld, rows: RolloutRows) -> None:
+def test_lists_by_filter_and_page(small_world: ApiWorld, rows: RolloutRows) -> None:
+    world = small_world
     keys = [world.fleet.device(f"d{number}") for number in range(3)]
     rollout = rows.rollout([(key, 0, state) for key, state in
                             zip(keys, ("changed", "failed", "wished"), strict=True)])  # fmt: skip
