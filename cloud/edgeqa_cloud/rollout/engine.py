@@ -32,8 +32,11 @@ from edgeqa_cloud.rollout.tables import rollout_members, rollout_orders, rollout
 from edgeqa_cloud.rollout.world import World
 from edgeqa_cloud.tables import devices
 
-# After a look that took long, so long more: an engine takes at most a third of a core.
+# After a look that took long, so long more: an engine takes at most a third of a core, and where
+# nothing happens, as with thousands of devices that are offline for days, a twentieth.
 _REST = 2.0
+_QUIET_REST = 20.0
+_QUIET_MOST_S = 5.0
 # Looks that follow at once because the last one changed something; then there is a pause.
 _MOST_AT_ONCE = 50
 _READY_EVERY_S = 0.1
@@ -103,6 +106,7 @@ class Engine:
         self._stop = threading.Event()
         self._ill = False
         self._led = False
+        self._wrote = False
         self._mend_at = 0.0
         self._mended_ms = 0
         self._thread = threading.Thread(target=self._run, name="rollouts", daemon=True)
@@ -155,6 +159,7 @@ class Engine:
             if self._stop.is_set():
                 return
             began = self._monotonic()
+            self._wrote = False
             try:
                 self.round()
                 self._well()
@@ -169,7 +174,10 @@ class Engine:
                 self._log.exception("rollouts_failed")
                 self._world.clear()
                 self._stop.wait(_AFTER_A_BUG_S)
-            wait_s = max(self._every_s, _REST * (self._monotonic() - began))
+            took_s = self._monotonic() - began
+            wait_s = max(self._every_s, _REST * took_s)
+            if not self._wrote:
+                wait_s = max(wait_s, min(_QUIET_MOST_S, _QUIET_REST * took_s))
 
     def round(self) -> None:
         """Look until nothing changes any more.
@@ -208,6 +216,7 @@ class Engine:
             )
             again |= done.again
             wished |= done.wished
+            self._wrote |= done.wrote
         self._world.drop_ended()
         if wished or work.wishes:
             self._deployer.wake()

@@ -58,10 +58,12 @@ class Done:
     Attributes:
         wished: there are wishes to publish.
         again: the next look may have more to do, without anything new from outside.
+        wrote: something was written.
     """
 
     wished: bool
     again: bool
+    wrote: bool
 
 
 class Steering:
@@ -125,7 +127,11 @@ class Steering:
         self._after(course, change)
         before, after = change.before.rollout, outcome.rollout
         moved = (before.stage, before.state) != (after.stage, after.state)
-        return Done(wished=bool(outcome.wishes), again=moved or bool(outcome.wishes))
+        return Done(
+            wished=bool(outcome.wishes),
+            again=moved or bool(outcome.wishes),
+            wrote=not change.empty,
+        )
 
     def _decide(self, course: Course, fresh: Iterable[int], orders: Iterable[Order]) -> Outcome:
         with self._database.reading() as connection:
