@@ -25,6 +25,9 @@ _NAMES = {"exact_match": "EM", "f1": "F1"}
 _POINTS = 100.0
 # What one slice may weigh: no device asks itself more (`EvaluateCommand.questions`).
 _MAX_QUESTIONS = 100_000
+# `min_questions` guards what passes. A disaster shows with fewer, if with so many that a mean is
+# about normal.
+_TO_BREACH = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,11 @@ def judge_accuracy(gate: str, limits: AccuracyGate, paired: Iterable[PairedScore
 
 
 def _status(limits: AccuracyGate, questions: int, low: float, high: float) -> GateStatus:
-    if questions < limits.min_questions:
-        return GateStatus.UNDECIDED
-    if high < -limits.max_drop:
+    if high < -limits.max_drop and questions >= min(_TO_BREACH, limits.min_questions):
         return GateStatus.BREACHED
-    return GateStatus.PASSED if low >= -limits.max_drop else GateStatus.UNDECIDED
+    if questions >= limits.min_questions and low >= -limits.max_drop:
+        return GateStatus.PASSED
+    return GateStatus.UNDECIDED
 
 
 def _message(
@@ -91,7 +94,7 @@ def _message(
         change = f"rose by {value:.1f} points (95 %: {low:.1f} to {high:.1f})"
     text = f"{name} {change} on {count}; it may fall by {limits.max_drop:g} at most"
     if questions < limits.min_questions:
-        text += f", judged from {limits.min_questions:,} questions on"
+        text += f"; to hold, it takes {limits.min_questions:,} questions"
     return text
 
 

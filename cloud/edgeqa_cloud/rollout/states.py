@@ -1,4 +1,4 @@
-"""Where a rollout stands, and where each of its devices does. `docs/rollouts.md` draws both.
+"""Where a rollout stands, and where each of its devices does. `docs/rollout-states.md` draws both.
 
 A rollout is `running` from its creation on, also while it waits for a time window. Only the engine
 changes these states, one engine at a time; people give orders (`Action`), which the engine obeys or
@@ -43,11 +43,11 @@ class MemberState(StrEnum):
     CHANGED = "changed"
     # It reported that it did not take the new model, or left it again; the old one serves.
     FAILED = "failed"
-    # It was not there in time; its wish was taken back.
+    # It was not there in time; its wish was replaced by one for its old model.
     EXPIRED = "expired"
     # A newer rollout, or somebody's wish, took it over: it is none of this rollout's any more.
     SUPERSEDED = "superseded"
-    # The rollout ended before its turn.
+    # The rollout ended before its turn, or was undone and never had to wish it anything.
     UNTOUCHED = "untouched"
     # It is wished the model that it had before.
     REVERTING = "reverting"

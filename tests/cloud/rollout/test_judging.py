@@ -206,12 +206,33 @@ def test_whole_intervals_decide(difference: float, half: float, status: GateStat
     assert judged("f1", paired=[score(difference, half)]).status is status
 
 
-def test_too_few_questions_decide_nothing() -> None:
-    result = judged("f1", paired=[score(-50, 5, questions=99)])
+def test_too_few_questions_do_not_pass() -> None:
+    result = judged("f1", paired=[score(0, 1, questions=99)])
     assert result.status is UNDECIDED
-    assert "judged from 100 questions on" in result.message
-    two = [score(-50, 5, questions=99), score(-50, 5, questions=1, part="s2")]
-    assert judged("f1", paired=two).status is BREACHED
+    assert result.message.endswith("3 at most; to hold, it takes 100 questions")
+    two = [score(5, 1, questions=99), score(5, 1, questions=1, part="s2")]
+    assert judged("f1", paired=two).status is PASSED
+
+
+def test_a_disaster_shows_with_fewer_questions_than_pass() -> None:
+    """As 50 questions, which one device asks itself, show a model whose labels were shuffled."""
+    assert judged("f1", paired=[score(-40, 12, questions=50)]).status is BREACHED
+    assert judged("f1", paired=[score(-40, 12, questions=29)]).status is UNDECIDED
+    assert judged("f1", {"min_questions": 20}, paired=[score(-40, 12, questions=29)]).status is (
+        BREACHED
+    )
+
+
+def test_few_questions_seldom_stop_a_model_that_is_just_good_enough() -> None:
+    chance = random.Random(5)
+    stopped = 0
+    for _ in range(400):
+        some = chance.choices([-100.0, 0.0, 100.0], [0.08, 0.87, 0.05], k=40)  # -3 points
+        mean = math.fsum(some) / 40
+        half = Z * math.sqrt(math.fsum((one - mean) ** 2 for one in some) / 39 / 40)
+        paired = [score(mean, half, questions=40)]
+        stopped += judged("exact_match", paired=paired).status is BREACHED
+    assert stopped / 400 <= 0.025
 
 
 def test_one_slice_on_many_devices_is_averaged_and_counted_once() -> None:
