@@ -86,34 +86,32 @@ def test_gates_of_an_earlier_stage_are_not_those_of_this_one(
     assert [one.state for one in view.stage_list] == ["passed", "changing"]
 
 
-@pytest.mark.parametrize(
-    ("columns", "states", "waiting"),
-    [
-        ({}, ["waiting", "waiting"], "the turn of 1 device"),
-        ({"stage_begun_ms": 1}, ["changing", "waiting"], "the turn of 1 device"),
-        ({"state": "paused", "stage_begun_ms": 1}, ["changing", "waiting"],
-         "a person's order: resume, promote, abort or undo"),
-        ({"state": "completed", "stage": 1}, ["passed", "passed"], None),
-        ({"state": "aborted", "stage": 1}, ["passed", "stopped"], None),
-        ({"state": "undone", "stage": 0}, ["undone", "stopped"], None),
-        ({"state": "undo_incomplete", "stage": 1}, ["undone", "undone"], None),
-        ({"soak_begun_ms": NOW_MS - 60_001, "gates": [GATE], "gates_stage": 0},
-         ["soaking", "waiting"], "evidence for f1, 6 h at most"),
-        ({"soak_begun_ms": NOW_MS - 60_001, "gates": [{**GATE, "status": "passed"}],
-          "gates_stage": 0}, ["soaking", "waiting"], None),
-        ({"soak_begun_ms": NOW_MS - 60_001}, ["soaking", "waiting"],
-         "evidence for f1, 6 h at most"),
-    ],
-)  # fmt: skip
-def test_what_it_waits_for(
-    rows: RolloutRows, fleet: Fleet, columns: dict[str, Any], states: list[str],
-    waiting: str | None,
-) -> None:  # fmt: skip
+WAITING: list[tuple[dict[str, Any], list[str], str | None]] = [
+    ({}, ["waiting", "waiting"], "the turn of 1 device"),
+    ({"stage_begun_ms": 1}, ["changing", "waiting"], "the turn of 1 device"),
+    ({"state": "paused", "stage_begun_ms": 1}, ["changing", "waiting"],
+     "a person's order: resume, promote, abort or undo"),
+    ({"state": "completed", "stage": 1}, ["passed", "passed"], None),
+    ({"state": "aborted", "stage": 1}, ["passed", "stopped"], None),
+    ({"state": "undone", "stage": 0}, ["undone", "stopped"], None),
+    ({"state": "undo_incomplete", "stage": 1}, ["undone", "undone"], None),
+    ({"soak_begun_ms": NOW_MS - 60_001, "gates": [GATE], "gates_stage": 0},
+     ["soaking", "waiting"], "evidence for f1, 6 h at most"),
+    ({"soak_begun_ms": NOW_MS - 60_001, "gates": [{**GATE, "status": "passed"}],
+      "gates_stage": 0}, ["soaking", "waiting"], None),
+    ({"soak_begun_ms": NOW_MS - 60_001}, ["soaking", "waiting"],
+     "evidence for f1, 6 h at most"),
+]  # fmt: skip
+
+
+def test_what_it_waits_for(rows: RolloutRows, fleet: Fleet) -> None:
+    key = fleet.device("a")
     alone = dict.fromkeys(RolloutGates.model_fields) | {"f1": {}}
-    rollout = rows.rollout([(fleet.device("a"), 0, "waiting")], spec={"gates": alone}, **columns)
-    view = seen(rows, rollout)
-    assert [one.state for one in view.stage_list] == states
-    assert view.waiting_for == waiting
+    for columns, states, waiting in WAITING:
+        rollout = rows.rollout([(key, 0, "waiting")], spec={"gates": alone}, **columns)
+        view = seen(rows, rollout)
+        assert [one.state for one in view.stage_list] == states, columns
+        assert view.waiting_for == waiting, columns
 
 
 def test_it_waits_for_a_time_window(rows: RolloutRows, fleet: Fleet) -> None:
