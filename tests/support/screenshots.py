@@ -109,13 +109,14 @@ def a_cloud(folder: Path) -> Iterator[Cloud]:
         )
         database = stack.enter_context(Database.of(DatabaseSettings(database=url)))
         _offer(database)
-        token = (folder / "state" / "edgeqa" / "operator-token").read_text().strip()
+        page = f"http://127.0.0.1:{port}"
         client = stack.enter_context(
-            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0,
-                         headers={"Authorization": f"Bearer {token}"})
-        )  # fmt: skip
+            httpx.Client(base_url=page, headers={"Origin": page}, timeout=30.0)
+        )
+        logged_in = client.post("/login", data={"name": "anna", "password": _PASSWORD})
+        assert logged_in.status_code == 303, logged_in.text
         stack.enter_context(_fleet(folder, settings["EDGEQA_CLOUD_BROKER"]))
-        yield Cloud(f"http://127.0.0.1:{port}", client)
+        yield Cloud(page, client)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -70,8 +70,12 @@ class Site:
 
 
 @contextmanager
-def site(database: Database, **settings: Any) -> Iterator[Site]:
-    """A console over a migrated database."""
+def site(database: Database, *, catalogue: Any = None, **settings: Any) -> Iterator[Site]:
+    """A console over a migrated database.
+
+    Args:
+        catalogue: reads the repository; without, this process reads none.
+    """
     begun_ms = now_ms()
     fleet, rows = Fleet(database, begun_ms), RolloutRows(database, begun_ms)
     engine = Engine(rows.obey)
@@ -81,6 +85,7 @@ def site(database: Database, **settings: Any) -> Iterator[Site]:
         database, now_ms=now_ms, changes=changes,
         rollouts=Rollouts(database=database, now_ms=now_ms, poke=engine.poke), **settings,
     )  # fmt: skip
+    console = replace(console, catalogue=catalogue)
     changes.start()
     try:
         with serving(build_app(console)) as url:

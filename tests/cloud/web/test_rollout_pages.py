@@ -15,6 +15,7 @@ from support.fleet import NEW, OLD
 from support.fleet_databases import Databases
 from support.pages import EVIL, NOW_MS, Read, World, served
 from support.rollout_rows import GATE, RolloutRows
+from support.sites import site
 
 from edgeqa_cloud.rollout.spec import RolloutSpec, Target
 from edgeqa_cloud.rollout.states import Action, MemberState, RolloutState
@@ -202,6 +203,36 @@ def test_who_may_not_write_is_refused(world: World) -> None:
             posted = Read(vera.get(path).text).all("form", method="post")
             assert [one["action"] for one in posted] == ["/logout"]
     assert ordered(world, rollout) == 0
+
+
+class Reader:
+    """In place of the job that reads the repository."""
+
+    def __init__(self) -> None:
+        self.ended = True
+        self.asked = 0
+
+    def refresh(self, *, timeout_s: float) -> bool:
+        assert timeout_s > 0
+        self.asked += 1
+        return self.ended
+
+
+def test_the_repository_is_read_when_somebody_asks(sqlite_databases: Databases) -> None:
+    reader = Reader()
+    with (
+        sqlite_databases.open(sqlite_databases.new()) as database,
+        site(database, catalogue=reader) as made,
+        browsing(made.url, "otto") as client,
+    ):
+        made.rows.package(NEW)
+        answer = client.post("/packages/refresh", headers={"HX-Request": "true"})
+        assert "The repository was read." in answer.text
+        reader.ended = False
+        answer = client.post("/packages/refresh", headers={"HX-Request": "true"})
+        assert "The repository is being read." in answer.text
+        assert client.post("/packages/refresh").headers["location"] == "/packages"
+    assert reader.asked == 3
 
 
 # ---- A new rollout
