@@ -6,20 +6,14 @@ where they are, by an index, and read a page at a time.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
     Select,
-    and_,
-    false,
     func,
-    or_,
     select,
-    true,
 )
 
 from edgeqa_cloud.fleet_views import ModelView
@@ -46,6 +40,7 @@ from edgeqa_cloud.rollout.views import (
     RolloutPage,
     RolloutView,
 )
+from edgeqa_cloud.rollout.wanted import audit_wanted, members_wanted, rollouts_wanted
 from edgeqa_cloud.tables import devices
 from edgeqa_cloud.targets.columns import is_storable
 
@@ -62,7 +57,7 @@ def list_rollouts(
     offset: int = 0,
 ) -> RolloutPage:
     """A page of rollouts, newest first."""
-    wanted = _rollouts_wanted(which)
+    wanted = rollouts_wanted(which)
     total = _count(connection, select(func.count()).select_from(rollouts).where(wanted))
     # Specs are read whole: a page has few, and the number of stages stands in them.
     rows = connection.execute(
@@ -118,7 +113,7 @@ def list_members(
     """
     member = rollout_members.c
     joined = rollout_members.join(devices, devices.c.id == member.device_id)
-    wanted = _members_wanted(rollout_id, which)
+    wanted = members_wanted(rollout_id, which)
     # Devices are joined for the count only where the filter asks for their names.
     counted = rollout_members if which.text is None else joined
     total = _count(connection, select(func.count()).select_from(counted).where(wanted))
@@ -154,7 +149,7 @@ def list_audit(
     offset: int = 0,
 ) -> AuditPage:
     """A page of the audit log, newest first."""
-    wanted = _audit_wanted(which)
+    wanted = audit_wanted(which)
     total = _count(connection, select(func.count()).select_from(audit).where(wanted))
     rows = connection.execute(
         select(audit).where(wanted).order_by(audit.c.id.desc()).limit(limit).offset(offset)
@@ -204,73 +199,6 @@ def _away(connection: Connection, key: int, now_ms: int) -> dict[MemberState, in
         .group_by(member.state)
     )
     return {MemberState(state): count for state, count in rows}
-
-
-def _can_be_met(which: RolloutFilter | MemberFilter | AuditFilter) -> bool:
-    """Whether stored texts can hold what the filter wants."""
-    values = (getattr(which, field.name) for field in fields(which))
-    return all(is_storable(value) for value in values if isinstance(value, str))
-
-
-def _rollouts_wanted(which: RolloutFilter) -> ColumnElement[bool]:
-    if not _can_be_met(which):
-        return false()
-    conditions: list[ColumnElement[bool]] = [true()]
-    if which.states is not None:
-        conditions.append(rollouts.c.state.in_(sorted(one.value for one in which.states)))
-    if which.model is not None:
-        name, _, version = which.model.partition("@")
-        conditions.append(rollouts.c.model_name == name)
-        if version:
-            conditions.append(rollouts.c.model_version == version)
-    if which.text is not None:
-        columns: tuple[ColumnElement[str], ...] = (
-            rollouts.c.rollout,
-            rollouts.c.model_name,
-            rollouts.c.created_by,
-            rollouts.c.spec["note"].as_string(),
-        )
-        conditions.append(or_(*(one.icontains(which.text, autoescape=True) for one in columns)))
-    if which.device is not None:
-        theirs = (
-            select(rollout_members.c.rollout_id)
-            .join(devices, devices.c.id == rollout_members.c.device_id)
-            .where(devices.c.device == which.device)
-        )
-        conditions.append(rollouts.c.id.in_(theirs))
-    return and_(*conditions)
-
-
-def _members_wanted(rollout_id: int, which: MemberFilter) -> ColumnElement[bool]:
-    if not _can_be_met(which):
-        return false()
-    member = rollout_members.c
-    conditions: list[ColumnElement[bool]] = [member.rollout_id == rollout_id]
-    if which.states is not None:
-        conditions.append(member.state.in_(sorted(one.value for one in which.states)))
-    if which.stage is not None:
-        conditions.append(member.stage == which.stage)
-    if which.text is not None:
-        columns = (devices.c.device, member.code, member.message)
-        conditions.append(or_(*(one.icontains(which.text, autoescape=True) for one in columns)))
-    return and_(*conditions)
-
-
-def _audit_wanted(which: AuditFilter) -> ColumnElement[bool]:
-    if not _can_be_met(which):
-        return false()
-    conditions: list[ColumnElement[bool]] = [true()]
-    for name in ("rollout", "device", "actor", "action"):
-        value = getattr(which, name)
-        if value is not None:
-            conditions.append(audit.c[name] == value)
-    if which.text is not None:
-        conditions.append(audit.c.message.icontains(which.text, autoescape=True))
-    if which.since_ms is not None:
-        conditions.append(audit.c.time_ms >= which.since_ms)
-    if which.until_ms is not None:
-        conditions.append(audit.c.time_ms < which.until_ms)
-    return and_(*conditions)
 
 
 def _member_view(row: Row[Any]) -> MemberView:
