@@ -175,7 +175,7 @@ def audit(
     *,
     settings: ApiSettings,
     rollout: Annotated[
-        str | None, typer.Argument(metavar="[ROLLOUT]", help="Its id; all, unless said.")
+        str | None, typer.Argument(metavar="ROLLOUT", help="Its id; all, unless said.")
     ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="Only about this one.")
