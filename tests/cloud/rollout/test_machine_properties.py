@@ -4,8 +4,8 @@ published late or twice; the engine ends before or after its transaction; people
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from collections import Counter
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -46,6 +46,9 @@ def passed(name: str = "f1", status: GateStatus = GateStatus.PASSED, *, required
 
 
 class RolloutMachine(RuleBasedStateMachine):
+    # Over all examples: that they get anywhere.
+    reached: ClassVar[Counter[RolloutState]] = Counter()
+
     @initialize(
         fields=st.fixed_dictionaries(
             {
@@ -60,9 +63,16 @@ class RolloutMachine(RuleBasedStateMachine):
         kinds=st.lists(
             st.sampled_from(["old", "old", "old", "new", "silent", "away"]), min_size=1, max_size=6
         ),
+        status=st.sampled_from([None, GateStatus.UNDECIDED, GateStatus.PASSED]),
     )
     def begin(
-        self, fields: dict[str, Any], stages: list[int], soak_s: int, kinds: list[str]
+        self,
+        *,
+        fields: dict[str, Any],
+        stages: list[int],
+        soak_s: int,
+        kinds: list[str],
+        status: GateStatus | None,
     ) -> None:
         spec = RolloutSpec.model_validate(
             fields
@@ -97,7 +107,7 @@ class RolloutMachine(RuleBasedStateMachine):
             members={one.device_id: one for one in members},
         )  # fmt: skip
         self.fleet = Fleet(rollout, devices, START_MS)
-        self.breached_ever_completed = False
+        self.fleet.gates = () if status is None else (passed("f1", status),)
         self.orders = 0
         self.let_go: set[int] = set()
 
@@ -199,6 +209,14 @@ class RolloutMachine(RuleBasedStateMachine):
         outcome = self.fleet.step(*orders, joiners=joiners, written=written, turns=turns)
         self.check(before, outcome, orders)
 
+    @rule()
+    def all_goes_well_for_a_while(self) -> None:
+        for seconds in (1, SOAK_S + 1):
+            self.fleet.settle()
+            self.take()
+            self.fleet.now_ms += 1000 * seconds
+        self.take()
+
     # What must hold.
 
     def check(self, before: Rollout, outcome: Outcome, orders: tuple[Order, ...]) -> None:
@@ -210,6 +228,10 @@ class RolloutMachine(RuleBasedStateMachine):
                 assert after.promoted or statuses["f1"] is GateStatus.PASSED
             assert all(one.state not in {MemberState.WAITING, MemberState.WISHED}
                        for one in after.members.values())  # fmt: skip
+        if GateStatus.BREACHED in statuses.values():
+            assert after.state is not RolloutState.RUNNING
+            assert after.state is not RolloutState.PAUSED or after.spec.on_breach == "pause"
+        self.reached[after.state] += 1
         forward = [one for one in outcome.wishes if one.forward]
         if forward:
             assert is_open(after.spec.windows, self.fleet.now_ms)
@@ -334,7 +356,9 @@ def run(examples: int, steps: int) -> None:
 
 
 def test_nothing_is_left_between_models_whatever_happens() -> None:
-    run(int(os.environ.get("EDGEQA_EXAMPLES", "100")), 40)
+    run(100, 40)
+    for state in (RolloutState.PAUSED, RolloutState.COMPLETED, RolloutState.UNDONE):
+        assert RolloutMachine.reached[state] >= 10  # some hundred
 
 
 @pytest.mark.slow
