@@ -47,7 +47,7 @@ class Site:
     folder: Path
     api: str
 
-    def edgeqa(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    def edgeqa(self, *arguments: str, timeout_s: float = 150) -> subprocess.CompletedProcess[str]:
         """`edgeqa rollout …` as a person runs it."""
         clean = {name: value for name, value in os.environ.items() if "EDGEQA" not in name}
         return subprocess.run(
