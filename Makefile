@@ -1,6 +1,6 @@
 # Everything a developer or a user types. Each target installs what it needs and is missing.
 #
-#   make demo          a broker, the cloud side, two agents, real questions; Ctrl-C ends it
+#   make demo          broker, cloud, two agents, questions, swaps, rollouts; Ctrl-C ends it
 #                      (ONCE=1: ends by itself)
 #   make test          the tests, slow ones left out
 #   make test-slow     the slow ones
@@ -47,6 +47,8 @@ docs: dev
 	$(BIN)/python -m edgeqa.codes > docs/errors.md
 	$(BIN)/python -m edgeqa_agent.settings_doc > docs/agent-settings.md
 	$(BIN)/python -m edgeqa_cloud.settings_doc > docs/cloud-settings.md
+	$(BIN)/python -m edgeqa_cloud.rollout.spec_doc > docs/rollout-spec.md
+	$(BIN)/python -m edgeqa_cloud.api.openapi > docs/openapi.json
 
 bench: dev mosquitto
 	$(BIN)/python benchmarks/serving.py $(ARGS)
