@@ -30,6 +30,7 @@ class FleetFigures:
         self._database = database
         self._now_ms = now_ms
         self._lock = threading.Lock()
+        self._past_lock = threading.Lock()
         self._past = FleetPast()
         self._summary: FleetSummary | None = None
         self._alarms: AlarmList | None = None
@@ -68,8 +69,8 @@ class FleetFigures:
         Raises:
             DBAPIError: the database is away.
         """
-        now_ms = self._now_ms()
-        with self._lock:
+        with self._past_lock:
+            now_ms = self._now_ms()
             known = self._histories.get(since)
             if known is not None and _fresh(known.now_ms, now_ms):
                 return known

@@ -1,4 +1,4 @@
-"""What has to be done beside requests every minute: tidying up."""
+"""What has to be done beside requests, at the start and every minute: tidying up."""
 
 from __future__ import annotations
 
@@ -55,5 +55,6 @@ class Chores:
                 self._log.exception("chore_failed")
 
     def _run(self) -> None:
+        self.round()
         while not self._stop.wait(self._every_s):
             self.round()

@@ -24,6 +24,7 @@ from edgeqa_cloud.metrics_settings import listen_address
 from edgeqa_cloud.migrate import migrate
 from edgeqa_cloud.packages.catalogue_job import CatalogueJob
 from edgeqa_cloud.rollout.service import Rollouts
+from edgeqa_cloud.serving_history import DAY_MS
 from edgeqa_cloud.settings import CloudSettings
 
 
@@ -85,7 +86,9 @@ def served(
             before_stop=lambda: _let_go(console),
         )
         keys = Idempotency(database=database, now_ms=unix_ms)
-        chores = Chores(chores=(console.accounts.tidy, keys.tidy), log=log)
+        chores = Chores(
+            chores=(console.accounts.tidy, keys.tidy, lambda: _look_ahead(console)), log=log
+        )
         # Accounts need the tables; the collector, which makes them too, begins later.
         migrate(database)
         _make_token(settings, console)
@@ -98,6 +101,11 @@ def served(
             finally:
                 server.stop()
                 chores.stop()
+
+
+def _look_ahead(console: Console) -> None:
+    """Whoever opens the overview next finds the last hours read."""
+    console.figures.history("24h", lambda now_ms: now_ms - DAY_MS)
 
 
 def _let_go(console: Console) -> None:
