@@ -11,7 +11,7 @@ import httpx
 import pytest
 import structlog
 from sqlalchemy import select
-from support.api_world import ApiWorld, api_world
+from support.api_world import ApiWorld, api_world, trusted
 from support.consoles import PASSWORD
 from support.fleet_databases import Databases
 
@@ -34,14 +34,16 @@ def code(response: httpx.Response) -> str:
 
 @contextmanager
 def browser(world: ApiWorld, name: str = "otto") -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=world.api, timeout=30.0) as client:
+    with httpx.Client(base_url=world.api, timeout=30.0, verify=trusted()) as client:
         response = client.post("/session", json={"name": name, "password": PASSWORD})
         assert response.status_code == 200, response.text
         yield client
 
 
 def bearer(world: ApiWorld, token: str, path: str = "/session") -> httpx.Response:
-    return httpx.get(f"{world.api}{path}", headers={"Authorization": f"Bearer {token}"})
+    return httpx.get(
+        f"{world.api}{path}", headers={"Authorization": f"Bearer {token}"}, verify=trusted()
+    )
 
 
 def test_a_token_says_who_asks(world: ApiWorld) -> None:
@@ -64,7 +66,7 @@ def test_a_token_says_who_asks(world: ApiWorld) -> None:
     ],
 )
 def test_nobody_that_is_known_is_refused(small_world: ApiWorld, headers: dict[str, str]) -> None:
-    response = httpx.get(f"{small_world.api}/devices", headers=headers)
+    response = httpx.get(f"{small_world.api}/devices", headers=headers, verify=trusted())
     assert (response.status_code, code(response)) == (401, "unauthorized")
     assert response.headers["www-authenticate"].startswith('Bearer realm="edgeqa"')
 
