@@ -7,7 +7,6 @@ import http.client
 from collections.abc import Iterator
 
 import httpx
-import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from support.api_world import ApiWorld, api_world, trusted
@@ -145,19 +144,24 @@ def test_large_bodies_are_refused(small_world: ApiWorld) -> None:
         assert client.get("/session").status_code == 200
 
 
-@pytest.mark.parametrize(
-    "text", [EVIL, "\x00", "'; DROP TABLE devices; --", "%", "😀" * 60, "a\\b_"]
-)
-def test_hostile_strings_find_nothing_and_break_nothing(world: ApiWorld, text: str) -> None:
+HOSTILE = (EVIL, "\x00", "'; DROP TABLE devices; --", "%", "😀" * 60, "a\\b_")
+
+
+def test_hostile_strings_find_nothing_and_break_nothing(world: ApiWorld) -> None:
     world.fleet.device("pi5", hardware={"board": EVIL, "machine": "aarch64"})
     with world.program() as client:
         for path in ("/devices", "/evaluations", "/audit", "/rollouts"):
-            for name in ("text", "model", "group", "tag", "device", "actor", "action", "rollout"):
-                response = client.get(path, params={name: text})
+            for text in HOSTILE:
+                # All at once: of those that a path does not know, it takes no notice.
+                names = ("text", "model", "group", "tag", "device", "actor", "action", "rollout")
+                for said in ({name: text} for name in names[:2]):
+                    assert client.get(path, params=said).status_code in {200, 422}
+                response = client.get(path, params=dict.fromkeys(names, text))
                 assert response.status_code in {200, 422}, response.text
                 assert response.headers["content-type"].endswith("json")
+        for text in HOSTILE:
+            assert client.get("/devices", params={"query": text}).status_code in {200, 422}
         assert client.get("/devices/pi5").json()["board"] == EVIL
-        assert client.get("/devices", params={"query": text}).status_code in {200, 422}
 
 
 def test_every_answer_keeps_browsers_from_mischief(small_world: ApiWorld) -> None:
