@@ -146,7 +146,7 @@ def _sample(rollout: Rollout, changed: list[Member]) -> list[Member]:
 def _tallies(
     connection: Connection, rollout: Rollout, *, now_ms: int, deaf: bool
 ) -> tuple[Tally, Tally]:
-    """Of the current stage alone, and of all that got a wish."""
+    """Of the current stage alone, and of all stages so far."""
     m, d = rollout_members.c, devices.c
     patience_ms = SILENT_AFTER * 1000 * func.coalesce(d.heartbeat_interval_s, USUAL_INTERVAL_S)
     silent = and_(
@@ -166,8 +166,11 @@ def _tallies(
         .join(devices, d.id == m.device_id)
         .where(
             m.rollout_id == rollout.key,
-            m.wish.is_not(None),
-            m.state.in_([one.value for one in _COUNTED]),
+            or_(
+                and_(m.wish.is_not(None), m.state.in_([one.value for one in _COUNTED])),
+                # Their turn comes: a share is of the whole stage, also while it has just begun.
+                and_(m.state == MemberState.WAITING.value, m.stage <= rollout.stage),
+            ),
         )
         .group_by(m.stage, m.state)
     )
@@ -182,8 +185,10 @@ def _tally(rows: Any, *, deaf: bool) -> Tally:
     def devices_in(state: MemberState) -> int:
         return sum(int(row[2]) for row in rows if row[1] == state.value)
 
+    size = sum(int(row[2]) for row in rows)
     return Tally(
-        wished=sum(int(row[2]) for row in rows),
+        size=size,
+        wished=size - devices_in(MemberState.WAITING),
         changed=devices_in(MemberState.CHANGED),
         failed=devices_in(MemberState.FAILED),
         silent=0 if deaf else sum(int(row[3]) for row in rows),

@@ -38,7 +38,7 @@ def _judge(
         ("all", evidence.rollout_tally),
     ]
     found = [
-        (count / tally.wished, count, tally.wished, whose)
+        (count / tally.size, count, tally.size, whose)
         for (whose, tally), count in zip(tallies, counts, strict=True)
         if tally.wished
     ]
@@ -52,15 +52,15 @@ def _judge(
             of="devices",
             required=False,
         )
-    share, count, wished, whose = max(found, key=lambda one: one[0])
+    share, count, size, whose = max(found, key=lambda one: one[0])
     return GateResult(
         gate,
         GateStatus.BREACHED if share > limits.max_share else GateStatus.PASSED,
-        f"{count:,} of {whose} {wished:,} devices with a wish {said} ({share:.1%}); at most "
+        f"{count:,} of {whose} {size:,} devices {said} ({share:.1%}); at most "
         f"{limits.max_share:.1%} allowed",
         value=share,
         limit=limits.max_share,
         unit="share",
-        samples=wished,
+        samples=size,
         of="devices",
     )

@@ -160,9 +160,10 @@ class DeviceServed:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Devices of a stage, or of the whole rollout, that got a wish."""
+    """Devices of a stage, or of all stages so far, but for those that need no wish."""
 
-    wished: int
+    size: int
+    wished: int  # of these, got a wish
     changed: int
     failed: int
     silent: int  # online when wished, and not heard of since for longer than it may be

@@ -245,8 +245,8 @@ def test_counts_are_of_devices_that_got_a_wish(fleet: Fleet) -> None:
     )
     evidence = gather(fleet.database, stored)
     stage, whole = evidence.stage_tally, evidence.rollout_tally
-    assert (stage.wished, stage.changed, stage.failed, stage.silent) == (3, 1, 1, 0)
-    assert (whole.wished, whole.changed, whole.failed, whole.silent) == (4, 2, 1, 0)
+    assert (stage.size, stage.wished, stage.changed, stage.failed, stage.silent) == (4, 3, 1, 1, 0)
+    assert (whole.size, whole.wished, whole.changed, whole.failed, whole.silent) == (5, 4, 2, 1, 0)
 
 
 SEEN_LATE: dict[str, tuple[dict[str, Any], int]] = {

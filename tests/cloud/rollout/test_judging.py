@@ -35,7 +35,7 @@ from edgeqa_cloud.rollout.statistics import (
 
 PASSED, BREACHED = GateStatus.PASSED, GateStatus.BREACHED
 UNDECIDED, NO_DATA = GateStatus.UNDECIDED, GateStatus.NO_DATA
-NOBODY = Tally(0, 0, 0, 0)
+NOBODY = Tally(0, 0, 0, 0, 0)
 
 
 def evidence(**fields: Any) -> Evidence:
@@ -441,22 +441,28 @@ def test_one_broken_fan_among_many_does_not_stop_a_fleet() -> None:
 
 
 def test_shares_of_devices_are_exact() -> None:
-    result = judged("failed_swaps", stage_tally=Tally(20, 17, 3, 0),
-                    rollout_tally=Tally(40, 37, 3, 0))  # fmt: skip
+    result = judged("failed_swaps", stage_tally=Tally(20, 20, 17, 3, 0),
+                    rollout_tally=Tally(40, 40, 37, 3, 0))  # fmt: skip
     assert result.status is BREACHED
     assert result.message == (
-        "3 of this stage's 20 devices with a wish failed to take the new model, or left it "
+        "3 of this stage's 20 devices failed to take the new model, or left it "
         "(15.0%); at most 10.0% allowed"
     )
-    limit = judged("failed_swaps", stage_tally=Tally(20, 18, 2, 0))
+    limit = judged("failed_swaps", stage_tally=Tally(20, 20, 18, 2, 0))
     assert (limit.status, limit.value) == (PASSED, 0.1)
 
 
 def test_devices_of_earlier_stages_that_fail_late_count() -> None:
-    tallies = {"stage_tally": Tally(10, 10, 0, 0), "rollout_tally": Tally(30, 20, 0, 10)}
+    tallies = {"stage_tally": Tally(10, 10, 10, 0, 0), "rollout_tally": Tally(30, 30, 20, 0, 10)}
     result = judged("silent_devices", **tallies)
     assert result.status is BREACHED
     assert "10 of all 30 devices" in result.message
+
+
+def test_the_first_failure_of_a_slow_stage_is_a_small_share() -> None:
+    stage = Tally(size=100, wished=1, changed=0, failed=1, silent=0)
+    result = judged("failed_swaps", stage_tally=stage, rollout_tally=stage)
+    assert (result.status, result.value) == (GateStatus.PASSED, 0.01)
 
 
 def test_nobody_wished_is_nobody_failed() -> None:

@@ -114,7 +114,8 @@
       series: [{ label: "time", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...lines, ...edges],
       bands: banded ? [{ series: [lines.length + 2, lines.length + 1], fill: faint(lines[0].stroke) }] : [],
       axes: [
-        { ...axis, values: [[86400, "{MM}-{DD}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", "\n{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1], [60, "{HH}:{mm}", "\n{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1], [1, "{HH}:{mm}:{ss}", "\n{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1]] },
+        // Wide enough for hours, minutes and seconds.
+        { ...axis, space: 80, values: [[86400, "{MM}-{DD}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", "\n{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1], [60, "{HH}:{mm}", "\n{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1], [1, "{HH}:{mm}:{ss}", "\n{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1]] },
         { ...axis, size: 64, values: (_, ticks) => ticks.map(unit) },
       ],
     };
