@@ -26,9 +26,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 demo: fleet mosquitto
 	$(BIN)/edgeqa demo $(if $(ONCE),--once)
 
-# A worker for each core; the tests of a file share what they made, so they stay together.
+# A worker more than there are cores, as many tests wait for processes; the tests of a file share what
+# they made, so they stay together, and the long ones come first (tests/conftest.py).
 test: dev mosquitto postgresql prometheus chromium
-	$(BIN)/pytest -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/pytest -m "not slow" --numprocesses $$(($$(nproc) + 1)) --dist loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 test-slow: dev mosquitto postgresql prometheus chromium
 	$(BIN)/pytest -m slow --timeout 3600 $(ARGS)

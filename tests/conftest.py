@@ -14,6 +14,20 @@ from support.broker import Broker, Certificates, make_certificates
 # the tests of Ctrl-C would fail in such a job.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_LONG = ("test_demo.py", "test_swaps.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that no worker is left alone with them at the end."""
+
+    def turn(item: pytest.Item) -> int:
+        if item.path.name in _LONG:
+            return 0
+        return 1 if item.path.parent.name == "system" else 2
+
+    items.sort(key=turn)
+
+
 StartBroker = Callable[..., Broker]
 
 

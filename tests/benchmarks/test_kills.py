@@ -41,6 +41,7 @@ def killed(tmp_path: Path, **changes: object) -> tuple[Outcome, str, list[Path]]
     return run(plan), database, sorted(tmp_path.glob("*-state/**/outbox.sqlite"))
 
 
+@pytest.mark.slow
 def test_each_part_killed_once_loses_no_record(tmp_path: Path) -> None:
     outcome, database, files = killed(tmp_path)
     assert outcome.kills == {"agent": 1, "broker": 1, "collector": 1, "simulator": 1}

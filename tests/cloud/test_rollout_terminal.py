@@ -82,9 +82,16 @@ class Terminal:
     def interrupt(self) -> None:
         self._process.send_signal(signal.SIGINT)
 
-    def end(self) -> int:
-        while self._read(WAIT_S):
-            pass
+    def end(self, *, interrupted: bool = False) -> int:
+        """What it ended with.
+
+        Args:
+            interrupted: press Ctrl-C again where nothing happens, as a person would: a signal that
+                comes just before Python waits for input is seen only after it.
+        """
+        while self._read(5.0):
+            if interrupted:
+                self.interrupt()
         return self._process.wait(WAIT_S)
 
     def _read(self, timeout_s: float) -> bool:
@@ -177,5 +184,5 @@ def test_create_shows_the_plan_and_asks(api: ScriptedApi, tmp_path: Path) -> Non
         terminal.until("Begin? [y/N]")
         assert "warning: " in terminal.shown
         terminal.interrupt()
-        assert terminal.end() == 130
+        assert terminal.end(interrupted=True) == 130
     assert [one.path for one in api.asked] == ["/api/v1/rollouts/plan"]

@@ -166,6 +166,7 @@ def test_a_graph_that_a_device_may_not_load_is_refused(fp32: Path) -> None:
         assert caught.value.code == "unsupported_operator"
 
 
+@pytest.mark.slow
 def test_the_same_draft_gives_the_same_bytes_in_any_process(fp32: Path, tmp_path: Path) -> None:
     script = """
 import sys

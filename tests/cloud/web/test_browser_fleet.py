@@ -145,7 +145,11 @@ def rows(page: Page) -> Any:
     return page.locator("#list tbody tr")
 
 
-@pytest.mark.parametrize(("phone", "dark"), [(False, False), (True, True)])
+@pytest.mark.parametrize(
+    ("phone", "dark"),
+    [(True, True), *(pytest.param(*one, marks=pytest.mark.slow) for one in
+                     ((False, False), (False, True), (True, False)))],
+)  # fmt: skip
 def test_pages_are_accessible(chromium: Chromium, world: World, phone: bool, dark: bool) -> None:
     # Pages of few parts look the same on both: once is enough.
     few = [] if phone else ["/devices?q=f1%3C", "/devices/nope"]

@@ -26,7 +26,9 @@ def evil(name: str) -> str:
     return f"{name}{EVIL}"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     name = "sqlite_databases" if request.param == "sqlite" else "postgres_databases"
     databases: Databases = request.getfixturevalue(name)

@@ -23,7 +23,9 @@ from edgeqa_cloud.rollout.tables import rollout_orders, rollouts
 MODEL = f"{NEW['name']}@{NEW['version']}"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     name = "sqlite_databases" if request.param == "sqlite" else "postgres_databases"
     databases: Databases = request.getfixturevalue(name)
