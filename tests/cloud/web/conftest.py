@@ -1,7 +1,7 @@
 """A browser for the tests of a file.
 
-Playwright's event loop runs in the main thread as long as it is there, and tests of other files have
-loops of their own: it ends with the file.
+Playwright's event loop runs in the main thread as long as it is there, and tests of other files
+have loops of their own: it ends with the file.
 """
 
 from __future__ import annotations
