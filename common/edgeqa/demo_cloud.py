@@ -11,8 +11,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -100,11 +102,15 @@ class Cloud:
 
     def evaluations(self, device: str) -> list[dict[str, Any]]:
         """Of a device, newest first; none of one that the cloud does not know yet."""
-        known = {one["device"] for one in json.loads(self.fleet("list", "--json"))["devices"]}
-        if device not in known:
-            return []
-        history = json.loads(self.fleet("show", device, "--json"))
-        return list(history["evaluations"])
+        try:
+            return list(self.get(f"/devices/{device}/evaluations")["evaluations"])
+        except EdgeqaError as error:
+            if (
+                isinstance(error.__cause__, HTTPError)
+                and error.__cause__.code == HTTPStatus.NOT_FOUND
+            ):
+                return []
+            raise
 
 
 @contextmanager

@@ -31,6 +31,7 @@ def test_the_default_model_answers_every_check_question(engine: Engine) -> None:
     assert [result for result in results if not result.right] == []
 
 
+@pytest.mark.slow
 def test_the_set_tells_the_default_model_from_chance_and_from_perfection(engine: Engine) -> None:
     """Bounds wide enough for another processor; README.md of the set states the exact figures."""
     answerable = [example for example in evaluation_set.load() if example.answers]

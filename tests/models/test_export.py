@@ -164,6 +164,7 @@ def test_an_export_that_could_compare_nothing_is_refused(bert: Path, tmp_path: P
     assert caught.value.code == "parity_failed"
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_fused_compared_and_thinks_of_the_reader(
     bert: Path, squad_file: Path, tmp_path: Path
 ) -> None:

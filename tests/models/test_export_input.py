@@ -137,6 +137,7 @@ def test_an_unknown_id_offline_is_one_line_that_says_what_to_do(tmp_path: Path, 
     assert "name a folder with config.json, weights and tokenizer" in str(error)
 
 
+@pytest.mark.slow
 def test_a_hub_id_is_found_in_the_cache_like_a_folder(bert: Path, tmp_path: Path) -> None:
     """As the hub's own client leaves it; without internet, what it has is used."""
     repository = tmp_path / "hub" / "models--somebody--reader"

@@ -248,6 +248,7 @@ def test_a_model_whose_load_takes_the_device_down_is_not_loaded_for_ever(
         assert agent.stop() == 0
 
 
+@pytest.mark.slow
 def test_power_cuts_during_swaps_leave_an_agent_that_starts_and_follows_the_wish(
     broker: Broker, tmp_path: Path
 ) -> None:

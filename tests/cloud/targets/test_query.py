@@ -132,7 +132,7 @@ def check(both: list[Database], fleet: list[Device], text: str) -> list[str]:
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_text_is_a_query_or_an_error(text: str) -> None:
     parse_or_refuse(text)
 
@@ -144,7 +144,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_pieces_of_queries_are_a_query_or_an_error(text: str) -> None:
     parse_or_refuse(text)
 
@@ -320,7 +320,7 @@ QUERIES = st.recursive(
 
 @given(text=QUERIES)
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_query_finds_the_same_everywhere(
     both: list[Database], fleet: list[Device], text: str
