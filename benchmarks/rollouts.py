@@ -189,7 +189,7 @@ def _measurable(database: Database, rollout: str) -> tuple[int, int]:
         ).all()
     gates = RolloutSpec.model_validate(row.spec).gates
     scores: list[PairedScore] = []
-    nothing = Tally(0, 0, 0, 0)
+    nothing = Tally(0, 0, 0, 0, 0)
     for received_ms, device_id, fingerprint, slice_id, paired in came:
         scores.append(
             PairedScore(
