@@ -82,7 +82,7 @@ def roll_out(
     yield (
         (
             f"{' '.join(GOOD)} rolled out to {good['devices']} devices in {good['stages']} stages, "
-            f"each gate passed on what they measured"
+            f"each required gate passed on what they measured"
         ),
         good["state"] == "completed" and states == {"changed": good["devices"]},
     )

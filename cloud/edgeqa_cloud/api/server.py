@@ -132,8 +132,8 @@ def _listen(host: str, port: int) -> socket.socket:
         # Of "all addresses", IPv4's first: IPv6 may be switched off.
         found.sort(key=lambda one: one[0] != socket.AF_INET)
         family, address = found[0][0], (str(found[0][4][0]), port)
-        # With its protocol said: asyncio switches Nagle's algorithm off only on sockets that say so,
-        # and an answer's head and body then wait for each other, 40 ms on Linux.
+        # With its protocol said: only then asyncio switches Nagle's algorithm off. An answer's body
+        # would wait for its head to be acknowledged, 40 ms on Linux.
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
