@@ -22,8 +22,8 @@ from pathlib import Path
 
 import httpx
 from api_fleet import fill, with_accounts
+from rows.databases import database_url
 
-from edgeqa.postgres_process import PostgresServer
 from edgeqa.processes import broker_process, edgeqa_process, free_port
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.migrate import migrate
@@ -65,7 +65,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeqa-api-")))
         folder.chmod(0o755)
-        url = stack.enter_context(_database(options.database, folder))
+        url = stack.enter_context(database_url(options.database, folder))
         began = time.monotonic()
         with Database.of(DatabaseSettings(database=url, sqlite_synchronous="normal")) as database:
             migrate(database)
@@ -99,17 +99,6 @@ def _measure(client: httpx.Client, devices: int, rounds: int, pause_s: float) ->
         some = sorted(times[path])
         p95 = some[min(len(some) - 1, round(0.95 * len(some)))]
         print(f"{path:64}{statistics.median(some):9.1f}{p95:9.1f}{some[-1]:9.1f}")
-
-
-@contextmanager
-def _database(kind: str, folder: Path) -> Iterator[str]:
-    if kind == "sqlite":
-        yield f"sqlite:///{folder / 'cloud.db'}"
-        return
-    server = PostgresServer(folder / "postgres", durable=True)
-    server.make()
-    with server.running():
-        yield server.url
 
 
 @contextmanager

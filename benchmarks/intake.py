@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import statistics
 import sys
@@ -31,6 +30,7 @@ import typer
 from load_generator import Load
 from rich.console import Console
 from rich.table import Table
+from rows.machine import machine
 from sqlalchemy import func, select
 
 from edgeqa.errors import EdgeqaError
@@ -99,7 +99,7 @@ def main(
                     f"round {number + 1}: {kind}, {mode}: {run.messages_s:.0f} messages/s"
                 )
     report = {
-        "machine": _machine(),
+        "machine": machine(),
         "devices": devices_count,
         "seconds": seconds,
         "settings": extra,
@@ -238,16 +238,6 @@ def _show(summary: object, console: Console) -> None:
     for row in summary if isinstance(summary, list) else []:
         table.add_row(*(str(row[name]) for name in row))
     console.print(table)
-
-
-def _machine() -> dict[str, object]:
-    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return {
-        "cpu": model[1] if model else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-    }
 
 
 if __name__ == "__main__":

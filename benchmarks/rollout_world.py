@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import re
 import sys
 import threading
 import time
@@ -22,7 +19,6 @@ from edgeqa.commands import unix_ms
 from edgeqa.errors import EdgeqaError
 from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivery, Subscription
-from edgeqa.postgres_process import PostgresServer
 from edgeqa.processes import edgeqa_process, own_process
 from edgeqa.topics import Kind, device_in, of_all_devices
 from edgeqa_cloud.database import Database
@@ -85,18 +81,6 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def database_of(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of an empty database."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder / 'cloud.db'}"
-        return
-    server = PostgresServer(folder / "postgres", durable=True)
-    server.make()
-    with server.running():
-        yield server.url
-
-
-@contextmanager
 def cloud_of(folder: Path, broker: str, url: str) -> Iterator[None]:
     """`edgeqa cloud run`."""
     settings = {
@@ -142,14 +126,3 @@ def offer(database: Database) -> None:
                     manifest={}, first_seen_ms=now_ms, last_seen_ms=now_ms,
                 )
             )  # fmt: skip
-
-
-def machine() -> dict[str, object]:
-    """Where this was measured."""
-    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return {
-        "cpu": model[1] if model else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-    }

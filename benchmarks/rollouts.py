@@ -39,12 +39,12 @@ from rollout_world import (
     GOOD,
     Watch,
     cloud_of,
-    database_of,
     fleet_of,
-    machine,
     offer,
     wait_until,
 )
+from rows.databases import database_url
+from rows.machine import machine
 from sqlalchemy import func, select
 
 from edgeqa.commands import unix_ms
@@ -119,7 +119,7 @@ def _measure(kind: str, count: int, first: int, percent: float, fetch_s: float) 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeqa-rollouts-")))
         folder.chmod(0o755)
         broker = stack.enter_context(broker_process(folder, 0))
-        url = stack.enter_context(database_of(kind, folder))
+        url = stack.enter_context(database_url(kind, folder))
         stack.enter_context(cloud_of(folder, broker, url))
         database = stack.enter_context(Database.of(DatabaseSettings(database=url)))
         offer(database)

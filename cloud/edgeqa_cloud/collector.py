@@ -100,11 +100,6 @@ class Collector:
             wait_s=settings.batch_wait_ms / 1000,
         )
 
-    @property
-    def migrated(self) -> bool:
-        """Whether the database has this version's tables."""
-        return self.state.writer is not None
-
     def request_stop(self) -> None:
         """Make `run` stop gracefully and return; safe in a signal handler."""
         self._stop.set()
