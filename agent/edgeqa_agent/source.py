@@ -8,9 +8,9 @@ from threading import Event
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.errors import ConfigError
 from edgeqa.model_messages import Desired
 from edgeqa.repository.clock import Clock
+from edgeqa.repository.repository_url import read_root
 from edgeqa_agent.obtain import Source
 from edgeqa_agent.settings import AgentSettings
 
@@ -30,15 +30,9 @@ def repository_source(
     # Imported here: a device without a repository does without TUF's memory.
     from edgeqa_agent.fetch import FetchLimits, Repository  # noqa: PLC0415
 
-    try:
-        root = settings.repository_root.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"repository_root: {settings.repository_root}: {error.strerror}"
-        ) from error
     repository = Repository(
         url=settings.repository,
-        root=root,
+        root=read_root(settings.repository_root),
         folder=settings.resolved_state_dir() / "tuf",
         limits=FetchLimits(
             rate_bytes_s=settings.fetch_rate_bytes_s,

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.commands import unix_ms
-from edgeqa.errors import ConfigError
 from edgeqa.repository.fetching import FetchLimits
-from edgeqa.repository.repository_url import parse_repository_url
+from edgeqa.repository.repository_url import parse_repository_url, read_root
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.packages.catalogue_job import CatalogueJob
 from edgeqa_cloud.packages.signed_list import SignedRepository
@@ -36,16 +35,10 @@ def wire_catalogue(
     """
     if settings.repository is None or settings.repository_root is None:
         return None
-    try:
-        root = settings.repository_root.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"repository_root: {settings.repository_root}: {error.strerror}"
-        ) from error
     stop = threading.Event()
     source = SignedRepository(
         url=parse_repository_url(settings.repository),
-        root=root,
+        root=read_root(settings.repository_root),
         folder=settings.repository_folder,
         limits=_LIMITS,
         now=lambda: unix_ms() / 1000,

@@ -1,4 +1,4 @@
-"""The address of a model repository: what is allowed as one."""
+"""Where a model repository is, and what is trusted of it: what a role's settings name."""
 
 from __future__ import annotations
 
@@ -51,3 +51,15 @@ def parse_repository_url(text: str) -> RepositoryUrl:
         if folder.is_absolute() and "\0" not in str(folder):
             return RepositoryUrl(text, folder)
     raise ConfigError(f"repository: {text!r} must be {_FORMS}")
+
+
+def read_root(path: Path) -> bytes:
+    """The root metadata that is trusted to begin with, as they lie in their file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"repository_root: {path}: {error.strerror}") from error
