@@ -14,6 +14,7 @@ from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
 from edgeqa_cloud.access_cli import tokens, users
 from edgeqa_cloud.console_settings import ConsoleSettings
+from edgeqa_cloud.enrolment_settings import EnrolmentSettings
 from edgeqa_cloud.metrics_settings import MetricsSettings
 from edgeqa_cloud.packages.packages_cli import packages
 from edgeqa_cloud.quarantine_cli import app as quarantine_app
@@ -23,7 +24,11 @@ from edgeqa_cloud.simulate.command import simulate
 _DATABASE = {"database", "database_password_file", "database_timeout_s", "sqlite_synchronous"}
 _OTHERS = set(CloudSettings.model_fields) - _DATABASE
 # What `run` does beside collecting.
-_SERVED = {*MetricsSettings.model_fields, *ConsoleSettings.model_fields}
+_SERVED = {
+    *MetricsSettings.model_fields,
+    *ConsoleSettings.model_fields,
+    *EnrolmentSettings.model_fields,
+}
 
 app = typer.Typer(
     help="The cloud side: collects the telemetry of all devices.",

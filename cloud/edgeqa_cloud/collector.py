@@ -197,7 +197,7 @@ class Collector:
             client_id=settings.name,
             subscriptions=[
                 *shared_subscriptions(settings.group, take_slowly),
-                Subscription(client_answers(settings.name), reply),
+                Subscription(client_answers(settings.name, user=settings.broker_username), reply),
             ],
             on_arrival=take,
             log=self._log,

@@ -44,7 +44,7 @@ def wire_jobs(
         database=database,
         finder=GapFinder(database=database, watcher=watcher),
         publish=publish,
-        reply_topic=client_answers(settings.name),
+        reply_topic=client_answers(settings.name, user=settings.broker_username),
         rules=AskingRules(
             settle_ms=round(1000 * settings.gap_settle_s),
             retry_ms=round(1000 * settings.gap_retry_s),

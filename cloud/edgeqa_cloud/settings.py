@@ -17,6 +17,7 @@ from edgeqa.broker import BrokerSettings
 from edgeqa.logs import Format, Level
 from edgeqa.topics import is_name
 from edgeqa_cloud.console_settings import ConsoleSettings, state_folder
+from edgeqa_cloud.enrolment_settings import EnrolmentSettings
 from edgeqa_cloud.metrics_settings import MetricsSettings
 
 
@@ -56,7 +57,9 @@ class DatabaseSettings(BaseSettings):
     )
 
 
-class CloudSettings(BrokerSettings, MetricsSettings, ConsoleSettings, DatabaseSettings):
+class CloudSettings(
+    BrokerSettings, MetricsSettings, ConsoleSettings, EnrolmentSettings, DatabaseSettings
+):
     """Settings of `edgeqa cloud run` and `edgeqa cloud collect`."""
 
     model_config = SettingsConfigDict(env_prefix="EDGEQA_CLOUD_", frozen=True, extra="forbid")

@@ -21,7 +21,6 @@ from edgeqa.messages import Status, WireT
 from edgeqa.packets import Outgoing
 from edgeqa.pending import ReplyT, Request
 from edgeqa.presence import presence_in_words, read_retained, read_status
-from edgeqa.topics import client_answers
 
 # How long a timeout may look for the device's presence, to say why nothing came.
 _EXPLAIN_S = 1.0
@@ -42,8 +41,12 @@ class Connection:
 
     @property
     def reply_topic(self) -> str:
-        """The Response Topic of requests."""
-        return client_answers(self.client_id)
+        """The Response Topic of requests.
+
+        Raises:
+            BrokerError: `not_started`.
+        """
+        return self.opened()[1].reply_topic
 
     def start(self) -> None:
         """Connect.

@@ -37,6 +37,7 @@ class Exchange:
     """The machinery of a client. Thread: all public methods from any thread."""
 
     def __init__(self, *, broker: Broker, client_id: str, max_pending: int, log: Any) -> None:
+        self.reply_topic = client_answers(client_id, user=broker.username)
         self._log = log
         self._pending = Pending(limit=max_pending)
         self._wake = threading.Condition()
@@ -47,7 +48,7 @@ class Exchange:
         self._link = MqttLink(
             broker=broker,
             client_id=client_id,
-            subscriptions=[Subscription(client_answers(client_id), self._on_answer)],
+            subscriptions=[Subscription(self.reply_topic, self._on_answer)],
             log=log,
             on_ready=self._on_ready,
             limits=Limits(max_queued=min(2 * max_pending + 100, _MAX_QUEUED)),

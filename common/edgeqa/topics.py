@@ -34,6 +34,8 @@ class Kind(StrEnum):
     EVALUATION = "evaluation"
     SWAP = "swap"
     HEARTBEAT = "heartbeat"
+    CERTIFICATE_REQUEST = "certificate/request"
+    CERTIFICATE_ISSUED = "certificate/issued"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,16 @@ class DeviceTopics:
     def heartbeat(self) -> str:
         """That the device is there."""
         return f"{self.root}/{Kind.HEARTBEAT}"
+
+    @property
+    def certificate_request(self) -> str:
+        """The device asks for its next certificate."""
+        return f"{self.root}/{Kind.CERTIFICATE_REQUEST}"
+
+    @property
+    def certificate_issued(self) -> str:
+        """The cloud's reply to that."""
+        return f"{self.root}/{Kind.CERTIFICATE_ISSUED}"
 
     def record(self, kind: str) -> str:
         """Records of the outbox; `kind` is `telemetry`, `evaluation` or `swap`."""
@@ -137,9 +149,16 @@ def group_ask_filter(group: str) -> str:
     return shared(group, group_ask(group))
 
 
-def client_answers(client: str) -> str:
-    """The Response Topic that EdgeQA's own client listens on."""
-    return f"{ROOT}/clients/{client}/{Kind.ANSWERS}"
+def client_answers(client: str, *, user: str | None = None) -> str:
+    """The Response Topic that EdgeQA's own client listens on.
+
+    Args:
+        client: its MQTT client id, so that two processes of one user do not hear each other's.
+        user: who it is at the broker, so that access rules can keep users apart; None, or what is
+            no name: nobody in particular.
+    """
+    mine = f"{user}/{client}" if user is not None and is_name(user) else client
+    return f"{ROOT}/clients/{mine}/{Kind.ANSWERS}"
 
 
 def is_name(name: str) -> bool:

@@ -121,7 +121,6 @@ def test_without_faults_all_is_there(cloud: Cloud, tmp_path: Path) -> None:
 
 def test_every_fault_at_once_loses_nothing(cloud: Cloud, tmp_path: Path) -> None:
     year_s = 366 * 86_400
-    before = cloud.count(quarantine)
     figures = simulate(
         cloud, tmp_path, "bad-", loss=0.1, duplicates=0.2, reorder=0.2, offline=0.2,
         offline_spell_s=1, clock_jump=0.5, clock_jump_s=20 * year_s, bad_payloads=0.2, seed=5,
@@ -133,7 +132,9 @@ def test_every_fault_at_once_loses_nothing(cloud: Cloud, tmp_path: Path) -> None
     assert_exact(cloud, tmp_path / "ledger")
     assert cloud.count(gaps) > 0
     assert cloud.count(gaps, gaps.c.state == "lost") == 0
-    assert cloud.count(quarantine) - before == figures["malformed"]
+    # Each malformed message is kept; one whose PUBACK was late may be there twice: it has no number.
+    kept = [payload for (payload,) in cloud.rows(select(quarantine.c.payload))]
+    assert len(set(kept)) <= figures["malformed"] <= len(kept)
     # A clock that jumped changes no time: within its boot a record's follows the uptime.
     times = cloud.rows(
         select(records.c.time_ms, records.c.device_time_ms, records.c.received_ms)

@@ -164,6 +164,10 @@ def test_devices_that_move_on_do_not_keep_anybody_from_stopping(
         move(here, rollout, "dev-3", state="changed")
         button(dialog(visitor.page), "Undo on 4 devices").click()
         expect(visitor.page.locator("#outcome")).to_contain_text("Undo: done.")
+        # What came of an order stays for the person to read, however often the page changes itself.
+        move(here, rollout, "dev-4", state="wished")
+        expect(visitor.page.get_by_role("row", name=re.compile("dev-4"))).to_contain_text("wished")
+        expect(visitor.page.locator("#outcome")).to_contain_text("Undo: done.")
     assert [one.action for one in orders(here, rollout)] == ["undo"]
 
 

@@ -10,6 +10,7 @@
 //   data-fill="ID" data-with="TEXT" on a button: fills a field
 //   data-submit                     on a select: sends its form when it was changed
 //   data-keep                       left as it is when the part around it changes
+//   data-lasting                    left as it is when that change came by itself
 //   hx-swap="morph"                 changes only what differs; open dialogs in it are closed, but
 //                                   for one that comes with data-stay
 "use strict";
@@ -36,7 +37,7 @@
       beforeNodeMorphed: (before, after) => {
         if (before.nodeType !== Node.ELEMENT_NODE) return true;
         if (before.matches(KEPT)) return false;
-        if (alone) return !isTouched(before) && !(before.tagName === "DIALOG" && before.open);
+        if (alone) return !isTouched(before) && !before.matches("[data-lasting], dialog[open]");
         // What was asked in a dialog is done, unless the answer says that it is not.
         if (before.tagName === "DIALOG" && before.open && !("stay" in after.dataset)) before.close();
         return true;

@@ -1,0 +1,1 @@
+"""Who belongs to the fleet: authorities, certificates and passwords, renewal and revocation."""

@@ -1,0 +1,32 @@
+"""Error codes of certificates, enrolment and installation; part of the table in `codes`."""
+
+from __future__ import annotations
+
+from edgeqa.error_code import Code, Where
+
+_C = Where.COMMAND
+
+IDENTITY_CODES: tuple[Code, ...] = (
+    Code("certificate_unreadable", _C, "A certificate or key is missing, unreadable or no PEM.",
+         "The message names the file; copy the bundle of `edgeqa cloud enrol` again."),
+    Code("certificate_key_mismatch", _C, "The key does not belong to the certificate.",
+         "Copy both files of the same bundle."),
+    Code("certificate_expired", _C, "The certificate has expired.",
+         "Issue another with `edgeqa cloud enrol`, and check the machine's clock."),
+    Code("certificate_not_yet_valid", _C, "The certificate is not valid yet.",
+         "Set the machine's clock."),
+    Code("certificate_of_another", _C, "The certificate is of another device, or of another role.",
+         "Set `device` to the name in the message, or copy the bundle of this device."),
+    Code("certificate_refused", _C, "The broker, or this machine, does not trust the other's "
+         "certificate.",
+         "Check `broker_ca_file`, the port (each role has its own), and whether the device was "
+         "revoked.", retry=True),
+    Code("not_enrolled", _C, "Nobody of that name is enrolled, or the enrolment was revoked.",
+         "`edgeqa cloud enrolled` lists all; `edgeqa cloud enrol` enrols."),
+    Code("already_enrolled", _C, "Somebody of that name is enrolled already.",
+         "`--again` issues another certificate for the same name."),
+    Code("no_authority", _C, "There is no authority in the folder, or its key does not open.",
+         "Make one with `edgeqa cloud authority init`; the message says what is wrong."),
+    Code("bad_request", _C, "A certificate signing request is malformed, weak or not signed.",
+         "The message says what is wrong with it."),
+)  # fmt: skip
