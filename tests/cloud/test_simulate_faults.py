@@ -132,7 +132,7 @@ def test_every_fault_at_once_loses_nothing(cloud: Cloud, tmp_path: Path) -> None
     assert_exact(cloud, tmp_path / "ledger")
     assert cloud.count(gaps) > 0
     assert cloud.count(gaps, gaps.c.state == "lost") == 0
-    # Each malformed message is kept; one whose PUBACK was late may be there twice: it has no number.
+    # Each malformed message is kept; one whose PUBACK was late may be there twice.
     kept = [payload for (payload,) in cloud.rows(select(quarantine.c.payload))]
     assert len(set(kept)) <= figures["malformed"] <= len(kept)
     # A clock that jumped changes no time: within its boot a record's follows the uptime.
