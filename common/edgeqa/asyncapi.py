@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from edgeqa.asyncapi_messages import messages, schemas
+from edgeqa.identity.roles import PORTS
 from edgeqa.messages import SCHEMA
 from edgeqa.model_messages import Verb
 from edgeqa.telemetry_messages import RecordKind
@@ -27,7 +28,16 @@ def build_document() -> dict[str, Any]:
         "defaultContentType": "application/json",
         "servers": {
             "plain": {"host": "localhost:1883", "protocol": "mqtt", "protocolVersion": "5.0"},
-            "tls": {"host": "localhost:8883", "protocol": "secure-mqtt", "protocolVersion": "5.0"},
+            **{
+                role.value: {
+                    "host": f"localhost:{port}",
+                    "protocol": "secure-mqtt",
+                    "protocolVersion": "5.0",
+                    "description": f"For the role `{role}`, with a certificate of its authority.",
+                    "security": [{"type": "X509"}],
+                }
+                for role, port in PORTS.items()
+            },
         },
         "channels": {
             "deviceAsk": _channel(device.ask, "Questions to one device.", ["ask"], ["device"]),
@@ -41,7 +51,8 @@ def build_document() -> dict[str, Any]:
             "reply": _channel(
                 None,
                 "The MQTT 5 Response Topic of the question or command. EdgeQA's own clients use "
-                f"`{client_answers('{client}')}`.",
+                f"`{client_answers('{client}')}`, and a client that the broker knows as a user "
+                "`edgeqa/v1/clients/{user}/{client}/answers`.",
                 ["answer", "commandReply"],
                 [],
             ),
@@ -86,6 +97,18 @@ def build_document() -> dict[str, Any]:
                 ["command", "resendCommand", "evaluateCommand"],
                 ["device", "verb"],
             ),
+            "deviceCertificateRequest": _channel(
+                device.certificate_request,
+                "The device asks for its next certificate, for a new key of its own.",
+                ["certificateRequest"],
+                ["device"],
+            ),
+            "deviceCertificateIssued": _channel(
+                device.certificate_issued,
+                "The cloud's reply: the certificate, or why there is none.",
+                ["certificateIssued"],
+                ["device"],
+            ),
             **_records(device),
         },
         "operations": {
@@ -100,6 +123,8 @@ def build_document() -> dict[str, Any]:
             "tellTelemetry": _operation("send", "deviceTelemetry"),
             "tellEvaluation": _operation("send", "deviceEvaluation"),
             "tellSwap": _operation("send", "deviceSwap"),
+            "askForCertificate": _operation("send", "deviceCertificateRequest"),
+            "takeCertificate": _operation("receive", "deviceCertificateIssued"),
             "obeyCommand": _operation("receive", "deviceCommands", reply="commandReply"),
         },
         "components": {

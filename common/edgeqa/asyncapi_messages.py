@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from edgeqa.certificate_examples import REPLIES, REQUESTS
+from edgeqa.certificate_messages import CertificateIssued, CertificateRequest
 from edgeqa.codes import CODES
 from edgeqa.contract_examples import (
     ANSWERS,
@@ -135,6 +137,16 @@ def messages() -> dict[str, Any]:
             "payload": {"$ref": "#/components/schemas/SwapReport"},
             "examples": _examples(SWAPS),
         },
+        "certificateRequest": {
+            "summary": "A certificate signing request.",
+            "payload": {"$ref": "#/components/schemas/CertificateRequest"},
+            "examples": _examples(REQUESTS),
+        },
+        "certificateIssued": {
+            "summary": "A certificate, or why there is none.",
+            "payload": {"$ref": "#/components/schemas/CertificateIssued"},
+            "examples": _examples(REPLIES),
+        },
         "commandReply": {
             "summary": "What came of a command.",
             "headers": _REPLY_PROPERTIES,
@@ -166,6 +178,8 @@ def schemas() -> dict[str, Any]:
             (Telemetry, "serialization"),
             (Evaluation, "serialization"),
             (SwapReport, "serialization"),
+            (CertificateRequest, "serialization"),
+            (CertificateIssued, "validation"),
         ],
         ref_template="#/components/schemas/{model}",
     )

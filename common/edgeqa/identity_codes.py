@@ -27,6 +27,6 @@ IDENTITY_CODES: tuple[Code, ...] = (
          "`--again` issues another certificate for the same name."),
     Code("no_authority", _C, "There is no authority in the folder, or its key does not open.",
          "Make one with `edgeqa cloud authority init`; the message says what is wrong."),
-    Code("bad_request", _C, "A certificate signing request is malformed, weak or not signed.",
+    Code("bad_signing_request", _C, "A certificate signing request is malformed, weak or not signed.",
          "The message says what is wrong with it."),
 )  # fmt: skip

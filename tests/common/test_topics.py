@@ -20,6 +20,13 @@ def test_topics_are_those_of_the_contract() -> None:
     assert topics.group_ask_filter("hall") == "$share/hall/edgeqa/v1/groups/hall/ask"
 
 
+def test_answers_of_a_user_are_below_that_user() -> None:
+    assert topics.client_answers("c1") == "edgeqa/v1/clients/c1/answers"
+    assert topics.client_answers("c1", user="phone") == "edgeqa/v1/clients/phone/c1/answers"
+    for strange in ("a/b", "+", "#", ""):
+        assert topics.client_answers("c1", user=strange) == "edgeqa/v1/clients/c1/answers"
+
+
 def test_a_context_id_is_found_again_and_only_there() -> None:
     device = DeviceTopics("pi5")
     assert device.context_id(device.context("manual")) == "manual"
