@@ -71,12 +71,12 @@ class Agent:
                     log=self._log,
                 )
                 parts = wiring.wire()
-                self._run(wiring, parts)
+                self._run(parts)
         self._log.info("agent_stopped", **parts.router.counts)
         if parts.supervisor.gave_up:
             raise ModelGivenUpError("the model process keeps dying; see the log")
 
-    def _run(self, wiring: Wiring, parts: Wired) -> None:
+    def _run(self, parts: Wired) -> None:
         try:
             parts.swapper.begin(parts.supervisor)
             parts.dispatcher.start()
@@ -91,7 +91,7 @@ class Agent:
             parts.evaluating.stop()
             parts.swapper.orders.close()
             follower.join(_FOLLOWER_END_S)
-            self._shut_down(wiring, parts)
+            self._shut_down(parts)
         finally:
             parts.telemetry.stop()
             parts.outbound.stop()
@@ -111,7 +111,7 @@ class Agent:
                 notify_systemd("WATCHDOG=1")
         notify_systemd("STOPPING=1")
 
-    def _shut_down(self, wiring: Wiring, parts: Wired) -> None:
+    def _shut_down(self, parts: Wired) -> None:
         self._log.info("agent_stopping", asked=self._stop.is_set(), depth=parts.dispatcher.depth)
         parts.link.unsubscribe()
         if parts.able:
@@ -123,7 +123,7 @@ class Agent:
             parts.outbound.flush(timeout_s=_FLUSH_S)
         parts.router.stop_taking()
         reason = "stopped" if self._stop.is_set() else "failed"
-        parts.link.stop(wiring.status(status="offline", reason=reason))
+        parts.link.stop(parts.presence.offline(reason))
         self._report_health("stopped", parts)
 
     def _report_health(self, state: str, parts: Wired) -> None:

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.broker import Broker
 from edgeqa.errors import PayloadError
 from edgeqa.manifest import Package
-from edgeqa.messages import Status, parse_payload
+from edgeqa.messages import parse_payload
 from edgeqa.model_messages import Desired, Verb
-from edgeqa.mqtt import Limits, MqttLink
+from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivery, Outgoing, Subscription
 from edgeqa.repository.clock import Clock
 from edgeqa.topics import DeviceTopics, group_ask_filter
 from edgeqa_agent import memory
 from edgeqa_agent.commands import Commands
-from edgeqa_agent.contexts import Contexts
 from edgeqa_agent.dispatcher import Dispatcher
-from edgeqa_agent.hardware import describe_hardware
-from edgeqa_agent.intake import Intake, QuestionLimits
-from edgeqa_agent.ledger import Ledger
 from edgeqa_agent.loader import Loader
 from edgeqa_agent.measuring import telemetry_loop
-from edgeqa_agent.meter import Meter, Offer
+from edgeqa_agent.meter import Meter
 from edgeqa_agent.model_process import ModelProcess
 from edgeqa_agent.obtain import Obtainer
 from edgeqa_agent.orders import Orders, Withdrawal
 from edgeqa_agent.outbound import Outbound, outbox_of, resend_handler
-from edgeqa_agent.replies import Replies
+from edgeqa_agent.presence import Presence
+from edgeqa_agent.question_wiring import agent_link, question_router
 from edgeqa_agent.reports import Reports
 from edgeqa_agent.router import Router
 from edgeqa_agent.selfeval_wiring import Evaluating
@@ -44,9 +38,6 @@ from edgeqa_agent.swap_history import SwapHistory
 from edgeqa_agent.swapper import Parts, Swapper
 from edgeqa_agent.telemetry import TelemetryLoop
 
-# Unacknowledged questions that the broker may open with us beyond those we queue: room to refuse
-# many at once with `busy` instead of leaving them, unheard, in the broker's queue.
-_REFUSAL_ROOM = 1000
 _MAX_WISH_BYTES = 64 << 10
 _MIB = 1 << 20
 
@@ -56,6 +47,7 @@ class Wired:
     """The parts that run."""
 
     link: MqttLink
+    presence: Presence
     router: Router
     dispatcher: Dispatcher
     supervisor: Supervisor
@@ -108,6 +100,7 @@ class Wiring:
             start_timeout_s=settings.model_start_timeout_s,
             log=log,
         )
+        presence = Presence(settings, boot_id=self._boot_id, dispatcher=dispatcher)
         orders = Orders()
         outbox = outbox_of(settings, boot_id=self._boot_id, log=log)
 
@@ -140,7 +133,7 @@ class Wiring:
                 loader=loader,
                 dispatcher=dispatcher,
                 reports=reports,
-                announce=lambda: publish(self.online(dispatcher)),
+                announce=lambda: publish(presence.online()),
                 first=settings.base_packages()[0],
                 admit=self._admit,
                 gates=settings.gates(),
@@ -165,7 +158,7 @@ class Wiring:
 
         def birth() -> Outgoing:
             router.connected()
-            return self.online(dispatcher)
+            return presence.online()
 
         def on_context(delivery: Delivery) -> None:
             router.on_context(delivery)
@@ -181,9 +174,12 @@ class Wiring:
             commands.on_command(delivery)
             link.acknowledge(delivery)
 
-        link = self._link(
+        link = agent_link(
+            settings,
+            self._broker,
             birth=birth,
             on_ready=ready,
+            will=presence.offline("lost"),
             subscriptions=[
                 Subscription(self._topics.all_contexts, on_context),
                 Subscription(self._topics.desired, on_desired),
@@ -191,11 +187,14 @@ class Wiring:
                 Subscription(self._topics.ask, on_ask),
                 *(Subscription(group_ask_filter(group), on_ask) for group in settings.groups),
             ],
+            log=log,
         )
         beat_s = settings.heartbeat_interval_s
         outbound = Outbound(outbox=outbox, link=link, beat_s=beat_s, log=log)
         meter = Meter()
-        router = self._router(link, evaluating.quiet.through(dispatcher.offer), meter)
+        router = question_router(
+            settings, link, evaluating.quiet.through(dispatcher.offer), meter, log
+        )
         supervisor = Supervisor(
             dispatcher=dispatcher,
             loader=loader,
@@ -207,78 +206,16 @@ class Wiring:
             settings, dispatcher, evaluating, meter, link, outbox=outbox, log=log
         )
         return Wired(
-            link, router, dispatcher, supervisor, swapper, commands, outbound, evaluating, telemetry
-        )
-
-    def online(self, dispatcher: Dispatcher) -> Outgoing:
-        """The device's presence, with the model that answers now."""
-        active = dispatcher.active
-        return self.status(
-            status="online",
-            agent_version=version("edgeqa"),
-            python_version=platform.python_version(),
-            onnxruntime_version=active.ready.onnxruntime_version
-            if active and active.ready
-            else None,
-            model=dispatcher.model,
-            groups=self._settings.groups,
-            hardware=describe_hardware(),
-        )
-
-    def status(self, **fields: object) -> Outgoing:
-        """A message for the retained status topic."""
-        status = Status.model_validate(
-            {"device": self._settings.device, "boot_id": self._boot_id, **fields}
-        )
-        return Outgoing(self._topics.status, status.to_json(), retain=True)
-
-    def _link(
-        self,
-        *,
-        birth: Callable[[], Outgoing],
-        on_ready: Callable[[], None],
-        subscriptions: list[Subscription],
-    ) -> MqttLink:
-        open_questions = self._settings.queue_size + _REFUSAL_ROOM
-        return MqttLink(
-            broker=self._broker,
-            client_id=f"edgeqa-agent-{self._settings.device}",
-            subscriptions=subscriptions,
-            log=self._log,
-            birth=birth,
-            on_ready=on_ready,
-            will=self.status(status="offline", reason="lost"),
-            limits=Limits(
-                session_expiry_s=self._settings.session_expiry_s,
-                receive_maximum=open_questions,
-                max_queued=2 * open_questions,
-            ),
-        )
-
-    def _router(self, link: MqttLink, offer: Offer, meter: Meter) -> Router:
-        settings = self._settings
-        contexts = Contexts(
-            max_texts=settings.max_contexts,
-            max_bytes=settings.max_contexts_bytes,
-            max_chars=settings.max_context_chars,
-        )
-        return Router(
             link=link,
-            topics=self._topics,
-            intake=Intake(
-                limits=QuestionLimits(
-                    max_batch=settings.max_batch,
-                    max_payload_bytes=settings.max_payload_bytes,
-                    max_context_chars=settings.max_context_chars,
-                ),
-                stored_text=contexts.get,
-            ),
-            contexts=contexts,
-            ledger=Ledger(capacity=settings.remembered_answers, keep_s=settings.remembered_s),
-            replies=Replies(device=settings.device),
-            offer=meter.through(offer),
-            meter=meter,
-            log=self._log,
+            presence=presence,
+            router=router,
+            dispatcher=dispatcher,
+            supervisor=supervisor,
+            swapper=swapper,
+            commands=commands,
+            outbound=outbound,
+            evaluating=evaluating,
+            telemetry=telemetry,
         )
 
     def _take_wish(self, delivery: Delivery, swapper: Swapper) -> None:
