@@ -24,7 +24,7 @@ from securesystemslib.signer import CryptoSigner
 from support.repository import Repository, edgeqa_models, make_package, make_repository
 
 from edgeqa.errors import ConfigError
-from edgeqa_models.repository import envelope
+from edgeqa.identity import envelope
 from edgeqa_models.repository.environment import Passphrase
 from edgeqa_models.repository.keys import KeyFolder, public_pem, read_public_key
 

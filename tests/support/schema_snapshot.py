@@ -19,6 +19,7 @@ from sqlalchemy import Table, insert
 from edgeqa.postgres_process import PostgresServer, programs
 from edgeqa_cloud.access.tables import accounts, idempotency, sessions
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.enrolment.tables import credentials
 from edgeqa_cloud.migrate import migrate
 from edgeqa_cloud.rollout.tables import (
     audit,
@@ -55,6 +56,9 @@ _ROLLOUT_ROWS: tuple[tuple[Table, dict[str, object]], ...] = (
     (accounts, {"kind": "user", "name": "anna", "role": "admin", "secret": "x", "created_ms": 1,
                 "created_by": "shell"}),
     (sessions, {"secret": "x", "account_id": 1, "created_ms": 1, "expires_ms": 2}),
+    (credentials, {"role": "device", "name": "pi-1", "method": "certificate", "serial": "1f",
+                   "fingerprint": "0" * 64, "issued_ms": 1, "issued_by": "shell",
+                   "expires_ms": 2}),
     (idempotency, {"account": "user:anna", "key": "k", "request": "x", "made_ms": 1}),
 )  # fmt: skip
 

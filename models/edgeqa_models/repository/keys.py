@@ -27,7 +27,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from edgeqa.errors import ConfigError
 from edgeqa.files import sync_folder
-from edgeqa_models.repository import envelope
+from edgeqa.identity import envelope
 from edgeqa_models.repository.environment import Passphrase
 
 SHORT_ID_CHARS = 8

@@ -13,7 +13,7 @@ import base64
 import hashlib
 import os
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -34,7 +34,7 @@ _SHORT_LENGTH = 0x80  # DER: lengths below it stand in one byte
 _LINE_CHARS = 64  # RFC 7468, section 2
 
 
-def to_pem(key: Ed25519PrivateKey, passphrase: bytes | None) -> bytes:
+def to_pem(key: PrivateKeyTypes, passphrase: bytes | None) -> bytes:
     """A private key as PKCS #8 in PEM, encrypted where there is a passphrase."""
     if passphrase is None:
         return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
