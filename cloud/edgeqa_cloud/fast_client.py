@@ -15,8 +15,9 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
+
+from edgeqa.transport import Client
 
 # What one look at the socket may bring: some hundred messages.
 _READ_BYTES = 256 << 10
@@ -69,8 +70,8 @@ class BufferedSocket:
         return getattr(self._sock, name)
 
 
-class FastClient(paho.Client):
-    """A paho client; set `prefix` and `on_publication` before connecting."""
+class FastClient(Client):
+    """A client; set `prefix` and `on_publication` before connecting."""
 
     prefix: bytes = b""
     on_publication: Publication | None = None
@@ -82,7 +83,8 @@ class FastClient(paho.Client):
             return super().loop_read(max_packets)
         try:
             alive = sock.fill()
-        except OSError:
+        except OSError as error:
+            self.broke = self.broke or error
             alive = False
         code = self._work_off(sock, max_packets)
         if alive or code != MQTTErrorCode.MQTT_ERR_SUCCESS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from edgeqa.errors import ConfigError
+from edgeqa.tls import CertificateFiles, Tls
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -65,23 +66,34 @@ class BrokerSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker as the connection needs it: files read, TLS made."""
+    """A broker as the connection needs it: files read once, and found good."""
 
     host: str
     port: int
     username: str | None
     password: str | None
-    tls: ssl.SSLContext | None
+    tls: Tls | None
     keepalive_s: int
     connect_timeout_s: float
+
+    @property
+    def where(self) -> str:
+        """For messages to people."""
+        return f"{self.host}:{self.port}"
 
     def within(self, timeout_s: float) -> Broker:
         """The same broker, tried for no longer than this."""
         return replace(self, connect_timeout_s=min(timeout_s, self.connect_timeout_s))
 
 
-def resolve_broker(settings: BrokerSettings) -> Broker:
+def resolve_broker(
+    settings: BrokerSettings, *, own: Callable[[], CertificateFiles | None] | None = None
+) -> Broker:
     """Read the files that the settings name.
+
+    Args:
+        settings: of the broker.
+        own: gives the certificate to show at each connect, instead of the one in the settings.
 
     Raises:
         ConfigError: a file cannot be read or is not what it should be; names the setting.
@@ -99,7 +111,7 @@ def resolve_broker(settings: BrokerSettings) -> Broker:
         port=parts.port or _PORTS[parts.scheme],
         username=settings.broker_username,
         password=_password(settings.broker_password_file),
-        tls=_tls(settings) if parts.scheme == "mqtts" else None,
+        tls=_tls(settings, own) if parts.scheme == "mqtts" else None,
         keepalive_s=settings.broker_keepalive_s,
         connect_timeout_s=settings.broker_connect_timeout_s,
     )
@@ -114,17 +126,9 @@ def _password(path: Path | None) -> str | None:
         raise ConfigError(f"broker_password_file: {path}: {error}") from error
 
 
-def _tls(settings: BrokerSettings) -> ssl.SSLContext:
-    ca_file = settings.broker_ca_file
-    try:
-        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"broker_ca_file: {ca_file}: {error}") from error
-    if settings.broker_cert_file:
-        try:
-            context.load_cert_chain(settings.broker_cert_file, settings.broker_key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"broker_cert_file, broker_key_file: {settings.broker_cert_file}: {error}"
-            ) from error
-    return context
+def _tls(settings: BrokerSettings, own: Callable[[], CertificateFiles | None] | None) -> Tls:
+    cert_file = settings.broker_cert_file
+    files = CertificateFiles(cert_file, settings.broker_key_file) if cert_file else None
+    tls = Tls(settings.broker_ca_file, own or (lambda: files))
+    tls.context()  # what is wrong with a file is said at the start
+    return tls

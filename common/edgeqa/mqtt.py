@@ -12,7 +12,6 @@ from any thread.
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.acks import OrderedAcks
+from edgeqa.attempts import Attempts
 from edgeqa.broker import Broker
 from edgeqa.errors import BrokerError
 from edgeqa.notices import DeliveryNotices
@@ -38,12 +38,10 @@ from edgeqa.packets import (
     publish_properties,
 )
 from edgeqa.transport import (
-    Backoff,
     Limits,
     connect,
     new_client,
     packet_bytes,
-    set_reconnect_delay,
     tune_socket,
 )
 
@@ -89,10 +87,8 @@ class MqttLink:
         self._notices = DeliveryNotices()
         self._subscribes: dict[int, list[str]] = {}
         self._ready = threading.Event()
-        self._refusal: str | None = None
-        self._failure: str | None = None
+        self._attempts = Attempts(broker, log)
         self._max_packet_bytes: int | None = None
-        self._backoff = Backoff()
         self._network_thread: threading.Thread | None = None
         self._client = self._build(client_id, will)
 
@@ -110,9 +106,10 @@ class MqttLink:
         """Connect and subscribe, waiting at most the broker's `connect_timeout_s`.
 
         Raises:
-            BrokerError: no connection in that time, or the broker refused it or a subscription.
+            BrokerError: no connection in that time, or the broker refused it or a subscription;
+                `certificate_refused`, by it or by us.
         """
-        self._refusal = self._failure = None
+        self._attempts.begin()
         before = set(threading.enumerate())
         connect(self._client, self._broker, self._limits)
         self._client.loop_start()
@@ -120,14 +117,10 @@ class MqttLink:
         self._network_thread = next((t for t in started if "paho" in t.name), None)
         deadline = time.monotonic() + self._broker.connect_timeout_s
         while not self._ready.wait(0.05):
-            if self._refusal or time.monotonic() > deadline:
+            if self._attempts.final or time.monotonic() > deadline:
                 self._client.disconnect()
                 self._client.loop_stop()
-                where = f"{self._broker.host}:{self._broker.port}"
-                raise BrokerError(
-                    f"broker at {where}: {self._refusal or self._failure or 'no connection'}; "
-                    "check that it runs, and the address, credentials and access rules"
-                )
+                raise self._attempts.as_error()
 
     def publish(self, message: Outgoing, delivered: Delivered | None = None) -> None:
         """Hand a message over; while the connection is down it waits for it.
@@ -184,6 +177,7 @@ class MqttLink:
 
     def _build(self, client_id: str, will: Outgoing | None) -> paho.Client:
         client = self._new_client(client_id, will)
+        client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -204,16 +198,19 @@ class MqttLink:
             self._client.ack(packet_id, 1)
 
     @_guarded
+    def _on_pre_connect(self, client: paho.Client, _data: Any) -> None:
+        self._attempts.before(client)
+
+    @_guarded
     def _on_connect(
         self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, props: Any
     ) -> None:
         if reason.is_failure:
-            self._refusal = str(reason)
+            self._attempts.refused(str(reason))
             self.log.warning("mqtt_refused", reason=str(reason))
             return
         self.connects += 1
-        self._backoff.reset()
-        self._refusal = None
+        self._attempts.accepted()
         self._max_packet_bytes = getattr(props, "MaximumPacketSize", None)
         self._acks.new_connection()
         if self._birth is not None:
@@ -237,7 +234,7 @@ class MqttLink:
             if reason.is_failure
         ]
         if refused:
-            self._refusal = f"subscription refused: {', '.join(refused)}"
+            self._attempts.refused(f"subscription refused: {', '.join(refused)}")
             self.log.error("mqtt_subscription_refused", filters=refused)
             return
         self._now_ready()
@@ -253,25 +250,11 @@ class MqttLink:
         self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
     ) -> None:
         self._ready.clear()
-        delay_s = self._back_off(client)
-        if reason.is_failure:
-            self._failure = str(reason)
-            self.log.warning("mqtt_disconnected", reason=str(reason), retry_s=round(delay_s, 2))
+        self._attempts.ended(client, reason)
 
     @_guarded
     def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:
-        # paho calls this while it handles the exception, and tells the reason in no other way.
-        error = sys.exc_info()[1]
-        self._failure = getattr(error, "strerror", None) or str(error or "no connection")
-        retry_s = round(self._back_off(client), 2)
-        self.log.warning(
-            "mqtt_connect_failed", host=self._broker.host, reason=self._failure, retry_s=retry_s
-        )
-
-    def _back_off(self, client: paho.Client) -> float:
-        delay_s = self._backoff.next_s()
-        set_reconnect_delay(client, delay_s)
-        return delay_s
+        self._attempts.failed(client)
 
     @_guarded
     def _on_socket_open(self, _client: paho.Client, _data: Any, sock: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import ssl
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -64,11 +65,58 @@ class Backoff:
 
 
 class Client(paho.Client):
-    """A paho client that pings only when nothing else was sent for the keep-alive's time.
+    """A paho client that pings seldom, and that knows why a connection broke.
 
-    paho 2 means to, and leaves its method before it notes that it sent something: it pings at every
-    interval, whatever is sent, which costs an idle device a third of its traffic.
+    paho 2 means to ping only when nothing else was sent for the keep-alive's time, and leaves its
+    method before it notes that it sent something: it pings at every interval, whatever is sent,
+    which costs an idle device a third of its traffic. And it tells nobody what the socket said,
+    which with TLS 1.3 is where a broker says that it refuses a certificate: after the handshake.
+
+    Attributes:
+        broke: what the socket said last, of this connection.
     """
+
+    broke: OSError | None = None
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Make the connections to come with this context."""
+        if self._ssl_context is None:
+            self.tls_set_context(context)
+        self._ssl_context = context
+
+    def _create_socket(self) -> Any:
+        self.broke = None
+        try:
+            return super()._create_socket()
+        except ValueError as error:
+            # Of a host that can be none. paho's thread would end over it.
+            if isinstance(error, OSError):
+                raise
+            raise OSError(f"{self._host!r} is no host name: {error}") from error
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        # As paho does it, and closing what has failed. Our contexts check the host's name.
+        if self._ssl_context is None:
+            raise OSError("TLS without a context")
+        wrapped = self._ssl_context.wrap_socket(
+            tcp_sock, server_hostname=self._host, do_handshake_on_connect=False
+        )
+        try:
+            wrapped.settimeout(self._connect_timeout)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        try:
+            return super()._sock_recv(bufsize)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self.broke = self.broke or error
+            raise
 
     def _packet_write(self) -> MQTTErrorCode:
         sends = bool(self._out_packet)
@@ -98,7 +146,7 @@ def new_client(
     if broker.username is not None:
         client.username_pw_set(broker.username, broker.password)
     if broker.tls is not None:
-        client.tls_set_context(broker.tls)
+        client.tls_set_context(broker.tls.context())
     if will is not None:
         client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
     return client
