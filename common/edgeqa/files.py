@@ -18,13 +18,21 @@ from edgeqa.errors import VerificationError
 _BLOCK_BYTES = 1 << 20
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def write_atomic(
+    path: Path, content: bytes, *, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
     """Replace `path` by `content` so that a crash at any point leaves the old or the new file.
+
+    Args:
+        path: what to replace.
+        content: all of it.
+        mode: who may read and write it.
+        owner: user and group that have it from its first moment; the writer if not said.
 
     Raises:
         OSError: the disk is full or the folder not writable; `path` is as it was.
     """
-    _write(path, [content], mode)
+    _write(path, [content], mode, owner)
 
 
 def copy_atomic(source: Path, path: Path, *, sha256: str, mode: int = 0o644) -> None:
@@ -61,7 +69,9 @@ def sha256_hex(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, blocks: Iterable[bytes], mode: int) -> None:
+def _write(
+    path: Path, blocks: Iterable[bytes], mode: int, owner: tuple[int, int] | None = None
+) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -69,6 +79,8 @@ def _write(path: Path, blocks: Iterable[bytes], mode: int) -> None:
             for block in blocks:
                 file.write(block)
             file.flush()
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         temporary.replace(path)
