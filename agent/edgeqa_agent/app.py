@@ -93,6 +93,7 @@ class Agent:
             follower.join(_FOLLOWER_END_S)
             self._shut_down(parts)
         finally:
+            parts.home.stop()
             parts.telemetry.stop()
             parts.outbound.stop()
             parts.commands.stop()

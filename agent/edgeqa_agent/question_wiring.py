@@ -15,7 +15,7 @@ from edgeqa_agent.intake import Intake, QuestionLimits
 from edgeqa_agent.ledger import Ledger
 from edgeqa_agent.meter import Meter, Offer
 from edgeqa_agent.replies import Replies
-from edgeqa_agent.router import Router
+from edgeqa_agent.router import Publisher, Router
 from edgeqa_agent.settings import AgentSettings
 
 # Unacknowledged questions that the broker may open with us beyond those we queue: room to refuse
@@ -52,7 +52,7 @@ def agent_link(
 
 
 def question_router(
-    settings: AgentSettings, link: MqttLink, offer: Offer, meter: Meter, log: FilteringBoundLogger
+    settings: AgentSettings, link: Publisher, offer: Offer, meter: Meter, log: FilteringBoundLogger
 ) -> Router:
     """The router of an agent, with what it keeps.
 

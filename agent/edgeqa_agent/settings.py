@@ -21,6 +21,7 @@ from edgeqa.model_messages import Gates
 from edgeqa.repository.repository_url import parse_repository_url
 from edgeqa.topics import is_name
 from edgeqa_agent.evaluation_settings import EvaluationSettings
+from edgeqa_agent.home_assistant_settings import HomeAssistantSettings
 
 DEFAULT_PACKAGE = "minilm-l6-squad-0.1.1"
 
@@ -46,7 +47,7 @@ def default_package() -> Path:
     )
 
 
-class AgentSettings(BrokerSettings, EvaluationSettings, BaseSettings):
+class AgentSettings(BrokerSettings, EvaluationSettings, HomeAssistantSettings, BaseSettings):
     """Settings of `edgeqa agent run`."""
 
     model_config = SettingsConfigDict(env_prefix="EDGEQA_AGENT_", frozen=True, extra="forbid")

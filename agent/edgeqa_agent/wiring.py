@@ -18,6 +18,8 @@ from edgeqa.topics import DeviceTopics, group_ask_filter
 from edgeqa_agent import memory
 from edgeqa_agent.commands import Commands
 from edgeqa_agent.dispatcher import Dispatcher
+from edgeqa_agent.home_assistant import HomeAssistant
+from edgeqa_agent.home_assistant_wiring import home_assistant
 from edgeqa_agent.loader import Loader
 from edgeqa_agent.measuring import telemetry_loop
 from edgeqa_agent.meter import Meter
@@ -56,6 +58,7 @@ class Wired:
     outbound: Outbound
     evaluating: Evaluating
     telemetry: TelemetryLoop
+    home: HomeAssistant
 
     @property
     def able(self) -> bool:
@@ -111,6 +114,14 @@ class Wiring:
                 link.publish(message)
 
         evaluating = Evaluating(settings, dispatcher, outbox, publish=publish, log=log)
+        home = home_assistant(
+            settings,
+            dispatcher,
+            outbox,
+            link=lambda: link,
+            answered=lambda: router.counts["answered"],
+            log=log,
+        )
         reports = Reports(
             device=settings.device,
             boot_id=self._boot_id,
@@ -155,6 +166,7 @@ class Wiring:
         def ready() -> None:
             reports.renew()
             outbound.connected()
+            home.connected()
 
         def birth() -> Outgoing:
             router.connected()
@@ -164,6 +176,7 @@ class Wiring:
             router.on_context(delivery)
 
         def on_ask(delivery: Delivery) -> None:
+            home.asked(delivery)
             router.on_ask(delivery)
 
         def on_desired(delivery: Delivery) -> None:
@@ -186,6 +199,7 @@ class Wiring:
                 Subscription(self._topics.all_commands, on_command),
                 Subscription(self._topics.ask, on_ask),
                 *(Subscription(group_ask_filter(group), on_ask) for group in settings.groups),
+                *home.subscriptions,
             ],
             log=log,
         )
@@ -193,7 +207,7 @@ class Wiring:
         outbound = Outbound(outbox=outbox, link=link, beat_s=beat_s, log=log)
         meter = Meter()
         router = question_router(
-            settings, link, evaluating.quiet.through(dispatcher.offer), meter, log
+            settings, home.through(link), evaluating.quiet.through(dispatcher.offer), meter, log
         )
         supervisor = Supervisor(
             dispatcher=dispatcher,
@@ -216,6 +230,7 @@ class Wiring:
             outbound=outbound,
             evaluating=evaluating,
             telemetry=telemetry,
+            home=home,
         )
 
     def _take_wish(self, delivery: Delivery, swapper: Swapper) -> None:

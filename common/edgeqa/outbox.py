@@ -70,6 +70,7 @@ class Outbox:
         self.device = device
         self.boot_id = boot_id
         self.on_waiting: Callable[[], None] = lambda: None  # the courier's
+        self.on_record: Callable[[Record], None] = lambda _: None  # sees what `append` keeps
         self._file = file
         self.uptime_ms = uptime_ms
         self._wall_ms = wall_ms
@@ -105,6 +106,7 @@ class Outbox:
         """
         record = self._append(None, record_type, fields)
         assert record is not None  # noqa: S101  only a key that is there already makes it None
+        self.on_record(record)
         self.on_waiting()
         return record
 

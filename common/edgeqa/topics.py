@@ -36,6 +36,8 @@ class Kind(StrEnum):
     HEARTBEAT = "heartbeat"
     CERTIFICATE_REQUEST = "certificate/request"
     CERTIFICATE_ISSUED = "certificate/issued"
+    HOME_STATE = "home-assistant/state"
+    HOME_ANSWER = "home-assistant/answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,16 @@ class DeviceTopics:
     def certificate_issued(self) -> str:
         """The cloud's reply to that."""
         return f"{self.root}/{Kind.CERTIFICATE_ISSUED}"
+
+    @property
+    def home_state(self) -> str:
+        """Retained figures for Home Assistant."""
+        return f"{self.root}/{Kind.HOME_STATE}"
+
+    @property
+    def home_answer(self) -> str:
+        """Retained last answer to a question from Home Assistant."""
+        return f"{self.root}/{Kind.HOME_ANSWER}"
 
     def record(self, kind: str) -> str:
         """Records of the outbox; `kind` is `telemetry`, `evaluation` or `swap`."""
