@@ -21,17 +21,39 @@ class EnrolmentSettings(BaseModel):
         default=None,
         description="File with the passphrase of its keys; a final line break is dropped.",
     )
+    authority_every_s: float = Field(
+        default=60.0,
+        ge=1,
+        le=3600,
+        description="How often `broker_files` are brought up to date: a revocation counts after "
+        "so long, where the command that revoked could not write them.",
+    )
     broker_files: Path | None = Field(
         default=None,
         description="Folder that the broker reads: its certificate, access rules, passwords and "
         "revocations; `AUTHORITY/broker` if not said.",
     )
+    broker_files_seen_as: Path | None = Field(
+        default=None,
+        description="What the broker calls that folder, where it runs in a container or elsewhere.",
+    )
+    broker_data: Path = Field(
+        default=Path("/var/lib/mosquitto"),
+        description="Where the broker keeps sessions and retained messages, as it calls it.",
+    )
     certificate_days: float = Field(
         default=90.0,
         gt=0,
         le=3650,
-        description="A device's or client's certificate is valid so long.",
+        description="A device's or client's certificate or password is valid so long.",
     )
     service_certificate_days: float = Field(
         default=365.0, gt=0, le=3650, description="The same of the broker's and of services."
+    )
+    revocations_days: float = Field(
+        default=30.0,
+        ge=1,
+        le=3650,
+        description="A list of revoked certificates counts so long, and is signed again when half "
+        "of it is over. Longer where an authority's key is kept elsewhere.",
     )

@@ -101,6 +101,19 @@ class Authority:
             signers[role] = Signer(certificate, key)
         return cls(folder=folder, about=about, certificates=certificates, signers=signers)
 
+    def reread(self) -> Self:
+        """The same, with what its folder says of itself now.
+
+        Raises:
+            AuthorityError: as `open`.
+        """
+        return type(self)(
+            folder=self.folder,
+            about=read_about(self.folder),
+            certificates=self.certificates,
+            signers=self._signers,
+        )
+
     def has_key(self, role: Role) -> bool:
         """Whether this can sign for a role; its key may be kept elsewhere."""
         return role in self._signers

@@ -161,7 +161,7 @@ def checked_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
     Raises:
         AuthorityError: `invalid_config`, one is neither, or there is none or too many.
     """
-    found = tuple(dict.fromkeys(hosts))
+    found = tuple(dict.fromkeys(_canonical(host) for host in hosts))
     if not 1 <= len(found) <= MAX_HOSTS:
         raise AuthorityError(
             f"--broker-host: name 1 to {MAX_HOSTS} hosts at which devices reach the broker",
@@ -175,6 +175,13 @@ def checked_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
                 code="invalid_config",
             )
     return found
+
+
+def _canonical(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower()
 
 
 def is_host(host: str) -> bool:
