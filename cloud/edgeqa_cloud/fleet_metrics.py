@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edgeqa_cloud import metric_specs as specs
 from edgeqa_cloud.database import Database, reason
+from edgeqa_cloud.enrolment.enrolment_metrics import fill_enrolment
 from edgeqa_cloud.fleet_views import THROTTLE_FLAGS, ModelSummary
 from edgeqa_cloud.label_bounds import OTHER, ModelLabels, known_code
 from edgeqa_cloud.metric_specs import Metric
@@ -115,6 +116,7 @@ class FleetMetrics(Collector):
         for code, count in quarantined(connection).items():
             tally.add(specs.QUARANTINE, known_code(code), by=count)
         fill_rollouts(tally, connection, now_ms=now_ms)
+        fill_enrolment(tally, connection, now_ms=now_ms)
         if self._each_device:
             _fill_devices(tally, connection, self._each_device)
 

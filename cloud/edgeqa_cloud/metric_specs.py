@@ -171,6 +171,18 @@ WISHES_WAITING_S = Metric("edgeqa_fleet_wishes_waiting_seconds", _G,
 ORDERS_WAITING_S = Metric("edgeqa_fleet_orders_waiting_seconds", _G,
                           "Age of the oldest order that no engine has obeyed or refused; 0 where "
                           "there is none.")  # fmt: skip
+_ROLES = "3 roles"
+ENROLLED = Metric("edgeqa_certificates_enrolled", _G,
+                  "Names with a certificate or a password that counts, by role.", ("role",),
+                  _ROLES)  # fmt: skip
+EXPIRE_SOON = Metric("edgeqa_certificates_expire_soon", _G,
+                     "Of these, names of whose newest less than a sixth of the time is left: "
+                     "devices renew when a third is.", ("role",), _ROLES)  # fmt: skip
+EXPIRED = Metric("edgeqa_certificates_expired", _G,
+                 "Names whose last one expired in the last 30 days, and was not revoked.",
+                 ("role",), _ROLES)  # fmt: skip
+EXPIRE_NEXT = Metric("edgeqa_certificates_expire_next_timestamp_seconds", _G,
+                     "When the first name's newest expires.", ("role",), _ROLES)  # fmt: skip
 _DEVICES = "`metrics_devices` (0 unless set)"
 DEVICE_SEEN = Metric("edgeqa_device_last_seen_timestamp_seconds", _G,
                      "When a device was last heard.", ("device",), _DEVICES)  # fmt: skip
@@ -184,6 +196,18 @@ DEVICE_TEMPERATURE = Metric("edgeqa_device_temperature_celsius", _G,
 FLEET_METRICS = (
     FLEET_UP, FLEET_READ, FLEET_READ_AT, DEVICES, MODEL_DEVICES, EXACT_MATCH, F1, PAIRED_EM,
     PAIRED_F1, PAIRED_QUESTIONS, WORSE_EVALUATIONS, TEMPERATURE, THROTTLED, GAP_RECORDS, QUARANTINE,
-    ROLLOUTS, WISHES_WAITING, WISHES_WAITING_S, ORDERS_WAITING_S, DEVICE_SEEN, DEVICE_F1,
-    DEVICE_P95, DEVICE_TEMPERATURE,
+    ROLLOUTS, WISHES_WAITING, WISHES_WAITING_S, ORDERS_WAITING_S, ENROLLED, EXPIRE_SOON, EXPIRED,
+    EXPIRE_NEXT, DEVICE_SEEN, DEVICE_F1, DEVICE_P95, DEVICE_TEMPERATURE,
 )  # fmt: skip
+
+# Of the authority that this process has, if it has one.
+FILES_UP = Metric("edgeqa_broker_files_up", _G,
+                  "1 if the broker's files are as the registry says, and nothing waits to be "
+                  "signed.")  # fmt: skip
+FILES_EXPIRE = Metric("edgeqa_broker_files_expire_timestamp_seconds", _G,
+                      "When the broker's certificate or a list of revoked ones expires.",
+                      ("file",), "4 files")  # fmt: skip
+AUTHORITY_EXPIRES = Metric("edgeqa_authority_expires_timestamp_seconds", _G,
+                           "When a role's authority expires.", ("role",), _ROLES)  # fmt: skip
+
+AUTHORITY_METRICS = (FILES_UP, FILES_EXPIRE, AUTHORITY_EXPIRES)

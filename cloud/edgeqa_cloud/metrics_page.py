@@ -5,12 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from edgeqa_cloud.metric_specs import COLLECTOR_METRICS, FLEET_METRICS, RECORD_METRICS, Metric
+from edgeqa_cloud.metric_specs import (
+    AUTHORITY_METRICS,
+    COLLECTOR_METRICS,
+    FLEET_METRICS,
+    RECORD_METRICS,
+    Metric,
+)
 
 
 def page() -> list[str]:
-    """Markdown: a table each for the collector's, the records' and the fleet's metrics."""
-    return [_table(metrics) for metrics in (COLLECTOR_METRICS, RECORD_METRICS, FLEET_METRICS)]
+    """Markdown: a table each: the collector, the records, the fleet, the authority."""
+    tables = (COLLECTOR_METRICS, RECORD_METRICS, FLEET_METRICS, AUTHORITY_METRICS)
+    return [_table(metrics) for metrics in tables]
 
 
 def _table(metrics: Iterable[Metric]) -> str:

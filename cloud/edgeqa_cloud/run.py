@@ -1,5 +1,5 @@
-"""`edgeqa cloud run`: a collector, rollouts, the API and the page, metrics for Prometheus, and the
-signed repository, read every so often.
+"""`edgeqa cloud run`: a collector, rollouts, the API and the page, metrics for Prometheus, the
+signed repository, read every so often, and the broker's files, where there is an authority.
 """
 
 from __future__ import annotations
@@ -7,10 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa_cloud.collector import Collector
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.enrolment.refreshing import open_authority
+from edgeqa_cloud.enrolment.wiring import files_kept_fresh
 from edgeqa_cloud.fleet_metrics import FleetMetrics
 from edgeqa_cloud.metrics import CollectorMetrics
 from edgeqa_cloud.metrics_server import MetricsServer
@@ -29,7 +32,9 @@ def run_cloud(settings: CloudSettings, log: FilteringBoundLogger) -> None:
         DatabaseError: the database cannot be reached or written at the start.
         BrokerError: no connection to the broker in time.
         ListenError: the address for metrics, or of the API, is taken.
+        AuthorityError: the authority's folder or its passphrase is not what it should be.
     """
+    authority = open_authority(settings)
     metrics = None
     if settings.metrics_listen != "off":
         metrics = CollectorMetrics(models=settings.metrics_models)
@@ -42,8 +47,15 @@ def run_cloud(settings: CloudSettings, log: FilteringBoundLogger) -> None:
 
     with ExitStack() as stack:
         database = stack.enter_context(Database.of(settings))
-        if metrics is not None:
-            stack.enter_context(_metrics_server(settings, database, metrics, collector, log))
+        registry = None if metrics is None else metrics.registry()
+        if authority is not None:
+            kept = files_kept_fresh(settings, authority, database, log, ready)
+            of_authority = stack.enter_context(kept)
+            if registry is not None:
+                registry.register(of_authority)
+        if metrics is not None and registry is not None:
+            _watch_queue(metrics, collector)
+            stack.enter_context(_metrics_server(settings, database, registry, collector, log))
         catalogue = wire_catalogue(settings, database, log, ready)
         if catalogue is not None:
             stack.enter_context(catalogue)
@@ -61,12 +73,10 @@ def run_cloud(settings: CloudSettings, log: FilteringBoundLogger) -> None:
 def _metrics_server(
     settings: CloudSettings,
     database: Database,
-    metrics: CollectorMetrics,
+    registry: CollectorRegistry,
     collector: Collector,
     log: FilteringBoundLogger,
 ) -> Iterator[None]:
-    inbox = collector.inbox
-    metrics.watch_queue(limit=inbox.most, waiting=lambda: len(inbox), oldest_s=inbox.oldest_s)
     host, port = listen_address(settings.metrics_listen)
     fleet = FleetMetrics(
         database=database,
@@ -77,12 +87,17 @@ def _metrics_server(
     server = MetricsServer(
         host=host,
         port=port,
-        registries={"/metrics": metrics.registry(), "/metrics/fleet": fleet.registry()},
+        registries={"/metrics": registry, "/metrics/fleet": fleet.registry()},
         healthy=lambda: _ill(collector),
     )
     with server:
         log.info("metrics_served", url=f"{server.url}/metrics")
         yield
+
+
+def _watch_queue(metrics: CollectorMetrics, collector: Collector) -> None:
+    inbox = collector.inbox
+    metrics.watch_queue(limit=inbox.most, waiting=lambda: len(inbox), oldest_s=inbox.oldest_s)
 
 
 def _ill(collector: Collector) -> str | None:

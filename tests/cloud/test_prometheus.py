@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from support.prometheus import Prometheus
 from edgeqa.telemetry_examples import EVALUATIONS, SWAPS, TELEMETRY
 from edgeqa.telemetry_messages import Evaluation, SwapReport, Telemetry
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.enrolment.enrolment_metrics import AuthorityMetrics
+from edgeqa_cloud.enrolment.making import make_authority
+from edgeqa_cloud.enrolment.refreshing import broker_folder, refresh
+from edgeqa_cloud.enrolment_settings import EnrolmentSettings
 from edgeqa_cloud.fleet_metrics import FleetMetrics
 from edgeqa_cloud.metrics import CollectorMetrics, GapEvent
 from edgeqa_cloud.metrics_server import MetricsServer
@@ -80,8 +85,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     with Database.of(DatabaseSettings(database=f"sqlite:///{folder}/cloud.db")) as database:
         migrate(database)
         fill(Fleet(database, round(time.time() * 1000)))
+        registry = metrics.registry()
+        registry.register(authority_metrics(folder / "authority"))
         registries = {
-            "/metrics": metrics.registry(),
+            "/metrics": registry,
             "/metrics/fleet": FleetMetrics(database=database, cache_s=0.5).registry(),
         }
         with MetricsServer(host="127.0.0.1", port=0, registries=registries) as server:
@@ -100,6 +107,14 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 yield one
             finally:
                 one.stop()
+
+
+def authority_metrics(folder: Path) -> AuthorityMetrics:
+    now, settings = datetime.now(UTC), EnrolmentSettings()
+    made = make_authority(folder, hosts=["localhost"], passphrase=None, now=now)
+    refresh(settings, made, None, now=now)
+    files = broker_folder(settings, folder)
+    return AuthorityMetrics(authority=made, folder=files, well=lambda: True)
 
 
 def fill(fleet: Fleet) -> None:
