@@ -13,10 +13,11 @@ from contextlib import closing
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.broker import resolve_broker
+from edgeqa.broker import Broker, resolve_broker
 from edgeqa.health import write_health
 from edgeqa.signals import stop_signals
 from edgeqa_agent.health import Health, notify_systemd
+from edgeqa_agent.identity import OwnIdentity
 from edgeqa_agent.settings import AgentSettings
 from edgeqa_agent.store import Store
 from edgeqa_agent.supervisor import ModelGivenUpError
@@ -47,15 +48,15 @@ class Agent:
         """Serve until asked to stop.
 
         Raises:
-            ConfigError: a file that a setting names is not usable.
+            ConfigError: a file that a setting names is not usable; an `IdentityError` of the
+                certificate.
             ModelLoadError, VerificationError, GateError: the package cannot be served.
             BrokerError: no connection to the broker in time.
             ModelGivenUpError: the model served and then died too often.
         """
         with stop_signals(self.request_stop):
-            broker = resolve_broker(
-                self._settings
-            )  # a wrong setting ends us before the model loads
+            # What is wrong with the settings ends us before the model loads.
+            identity, broker = self._identity_and_broker()
             store = Store.open(
                 self._settings.resolved_state_dir(),
                 embedded=self._settings.base_packages(),
@@ -66,6 +67,7 @@ class Agent:
                 wiring = Wiring(
                     settings=self._settings,
                     broker=broker,
+                    identity=identity,
                     store=store,
                     boot_id=self._boot_id,
                     log=self._log,
@@ -76,6 +78,13 @@ class Agent:
         if parts.supervisor.gave_up:
             raise ModelGivenUpError("the model process keeps dying; see the log")
 
+    def _identity_and_broker(self) -> tuple[OwnIdentity | None, Broker]:
+        identity = OwnIdentity.of(self._settings, self._log)
+        if identity is None:
+            return None, resolve_broker(self._settings)
+        identity.check()
+        return identity, resolve_broker(self._settings, own=identity.files)
+
     def _run(self, parts: Wired) -> None:
         try:
             parts.swapper.begin(parts.supervisor)
@@ -85,6 +94,7 @@ class Agent:
             parts.link.start()
             parts.telemetry.start()
             parts.evaluating.start()
+            parts.renewing.start()
             follower = threading.Thread(target=parts.swapper.follow, name="swapper", daemon=True)
             follower.start()
             self._serve(parts)
@@ -93,6 +103,7 @@ class Agent:
             follower.join(_FOLLOWER_END_S)
             self._shut_down(parts)
         finally:
+            parts.renewing.stop()
             parts.home.stop()
             parts.telemetry.stop()
             parts.outbound.stop()

@@ -22,6 +22,7 @@ from edgeqa.repository.repository_url import parse_repository_url
 from edgeqa.topics import is_name
 from edgeqa_agent.evaluation_settings import EvaluationSettings
 from edgeqa_agent.home_assistant_settings import HomeAssistantSettings
+from edgeqa_agent.identity_settings import IdentitySettings
 
 DEFAULT_PACKAGE = "minilm-l6-squad-0.1.1"
 
@@ -47,7 +48,9 @@ def default_package() -> Path:
     )
 
 
-class AgentSettings(BrokerSettings, EvaluationSettings, HomeAssistantSettings, BaseSettings):
+class AgentSettings(
+    BrokerSettings, IdentitySettings, EvaluationSettings, HomeAssistantSettings, BaseSettings
+):
     """Settings of `edgeqa agent run`."""
 
     model_config = SettingsConfigDict(env_prefix="EDGEQA_AGENT_", frozen=True, extra="forbid")

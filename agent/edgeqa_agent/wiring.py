@@ -20,6 +20,7 @@ from edgeqa_agent.commands import Commands
 from edgeqa_agent.dispatcher import Dispatcher
 from edgeqa_agent.home_assistant import HomeAssistant
 from edgeqa_agent.home_assistant_wiring import home_assistant
+from edgeqa_agent.identity import OwnIdentity
 from edgeqa_agent.loader import Loader
 from edgeqa_agent.measuring import telemetry_loop
 from edgeqa_agent.meter import Meter
@@ -29,6 +30,7 @@ from edgeqa_agent.orders import Orders, Withdrawal
 from edgeqa_agent.outbound import Outbound, outbox_of, resend_handler
 from edgeqa_agent.presence import Presence
 from edgeqa_agent.question_wiring import agent_link, question_router
+from edgeqa_agent.renewal_wiring import Renewing
 from edgeqa_agent.reports import Reports
 from edgeqa_agent.router import Router
 from edgeqa_agent.selfeval_wiring import Evaluating
@@ -59,6 +61,7 @@ class Wired:
     evaluating: Evaluating
     telemetry: TelemetryLoop
     home: HomeAssistant
+    renewing: Renewing
 
     @property
     def able(self) -> bool:
@@ -74,12 +77,14 @@ class Wiring:
         *,
         settings: AgentSettings,
         broker: Broker,
+        identity: OwnIdentity | None,
         store: Store,
         boot_id: str,
         log: FilteringBoundLogger,
     ) -> None:
         self._settings = settings
         self._broker = broker
+        self._identity = identity
         self._store = store
         self._boot_id = boot_id
         self._log = log
@@ -121,6 +126,9 @@ class Wiring:
             link=lambda: link,
             answered=lambda: router.counts["answered"],
             log=log,
+        )
+        renewing = Renewing(
+            settings, self._identity, broker=self._broker, link=lambda: link, log=log
         )
         reports = Reports(
             device=settings.device,
@@ -200,6 +208,7 @@ class Wiring:
                 Subscription(self._topics.ask, on_ask),
                 *(Subscription(group_ask_filter(group), on_ask) for group in settings.groups),
                 *home.subscriptions,
+                *renewing.subscriptions,
             ],
             log=log,
         )
@@ -231,6 +240,7 @@ class Wiring:
             evaluating=evaluating,
             telemetry=telemetry,
             home=home,
+            renewing=renewing,
         )
 
     def _take_wish(self, delivery: Delivery, swapper: Swapper) -> None:

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from edgeqa.broker import Broker
 from edgeqa.errors import BrokerError, ConfigError
-from edgeqa.link_trouble import Failure, no_connection, of_early_end, of_exception, of_refusal
+from edgeqa.link_trouble import Failure, no_connection, of_attempt, of_early_end, of_refusal
 from edgeqa.transport import Backoff, Client, set_reconnect_delay
 
 
@@ -74,7 +74,7 @@ class Attempts:
 
         paho tells the reason in no other way.
         """
-        failure = self._noted(of_exception(sys.exc_info()[1], self._broker))
+        failure = self._noted(of_attempt(sys.exc_info()[1], self._broker))
         self._log.warning(
             "mqtt_connect_failed",
             host=self._broker.host,
@@ -92,9 +92,7 @@ class Attempts:
         if self._answered and not isinstance(error, ssl.SSLError):
             self._log.warning("mqtt_disconnected", reason=str(reason), retry_s=retry_s)
             return
-        failure = self._noted(
-            of_early_end(self._broker) if error is None else of_exception(error, self._broker)
-        )
+        failure = self._noted(of_early_end(error, self._broker))
         self._log.warning(
             "mqtt_disconnected", code=failure.code, reason=failure.reason, retry_s=retry_s
         )

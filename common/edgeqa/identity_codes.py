@@ -36,4 +36,11 @@ IDENTITY_CODES: tuple[Code, ...] = (
     Code("bad_signing_request", _C,
          "A certificate signing request is malformed, weak or not signed.",
          "The message says what is wrong with it."),
+    Code("renewal_unanswered", _C, "Nobody answered a device that asked for its next certificate.",
+         "Run `edgeqa cloud run` with `authority`, and let it reach the broker.", retry=True),
+    Code("renewed_too_often", _C, "A device asked for more certificates than it can need.",
+         "See its log; if it is not the device that asks, revoke it."),
+    Code("installation_broken", _C,
+         "A library of this installation does not load on this machine.",
+         "Install the wheels, or the image, that were made for this machine."),
 )  # fmt: skip

@@ -28,7 +28,7 @@ _ALERTS = {
     "revoked ones has): make another with `edgeqa cloud enrol NAME --again`",
     "ALERT_CERTIFICATE_REQUIRED": "wants a certificate and got none: set broker_cert_file and "
     "broker_key_file",
-    "ALERT_BAD_CERTIFICATE": "refuses this certificate",
+    "ALERT_BAD_CERTIFICATE": "refuses this certificate: is it valid yet, by its clock?",
     "ALERT_CERTIFICATE_UNKNOWN": "refuses this certificate",
     "ALERT_UNSUPPORTED_CERTIFICATE": "refuses this certificate: it is not one for clients",
     "ALERT_ACCESS_DENIED": "refuses this certificate",
@@ -63,24 +63,30 @@ def of_refusal(reason: str) -> Failure:
     return Failure(_UNREACHABLE, f"{reason}; {_CHECK}", final=True)
 
 
-def of_exception(error: BaseException | None, broker: Broker) -> Failure:
-    """What an exception of a connection attempt, or of a connection that broke, means."""
+def of_attempt(error: BaseException | None, broker: Broker) -> Failure:
+    """What the exception of an attempt to connect means, the TLS handshake included."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _of_server_certificate(error, broker)
     if isinstance(error, ssl.SSLError):
         return _of_tls(error, broker)
-    words = getattr(error, "strerror", None) or str(error or "") or "no connection"
-    return Failure(_UNREACHABLE, f"{words}; {_CHECK}")
+    if broker.tls is not None and isinstance(error, ConnectionResetError | BrokenPipeError):
+        return Failure(_UNREACHABLE, _no_tls(broker, _words(error)))
+    return Failure(_UNREACHABLE, f"{_words(error)}; {_CHECK}")
 
 
-def of_early_end(broker: Broker) -> Failure:
-    """The broker ended the connection before it had answered the first packet."""
+def of_early_end(error: BaseException | None, broker: Broker) -> Failure:
+    """A connection ended before the broker had answered the first packet."""
+    if isinstance(error, ssl.SSLError):
+        return _of_tls(error, broker)
+    said = "" if error is None else f" ({_words(error)})"
     hint = (
         "if it wants TLS there, say mqtts:// and broker_ca_file"
         if broker.tls is None
         else "its log may say why"
     )
-    return Failure(_UNREACHABLE, f"it ended the connection without a word; {hint}; {_CHECK}")
+    return Failure(
+        _UNREACHABLE, f"it ended the connection before it said anything{said}; {hint}; {_CHECK}"
+    )
 
 
 def _of_server_certificate(error: ssl.SSLCertVerificationError, broker: Broker) -> Failure:
@@ -121,12 +127,7 @@ def _of_tls(error: ssl.SSLError, broker: Broker) -> Failure:
         if alert in said:
             return Failure(_REFUSED, f"it {meaning} ({words})", final=True)
     if isinstance(error, ssl.SSLEOFError) or any(one in said for one in _NO_TLS):
-        return Failure(
-            _UNREACHABLE,
-            f"port {broker.port} does not speak TLS, it seems ({words}): name its TLS port, or say "
-            "mqtt:// where none is wanted",
-            final="EOF" not in said,
-        )
+        return Failure(_UNREACHABLE, _no_tls(broker, words), final="EOF" not in said)
     if "ALERT_HANDSHAKE_FAILURE" in said:
         return Failure(
             _REFUSED,
@@ -135,3 +136,14 @@ def _of_tls(error: ssl.SSLError, broker: Broker) -> Failure:
             final=True,
         )
     return Failure(_UNREACHABLE, f"TLS failed ({words}); {_CHECK}")
+
+
+def _no_tls(broker: Broker, words: str) -> str:
+    return (
+        f"port {broker.port} does not speak TLS, it seems ({words}): name its TLS port, or say "
+        "mqtt:// where none is wanted"
+    )
+
+
+def _words(error: BaseException | None) -> str:
+    return getattr(error, "strerror", None) or str(error or "") or "no connection"

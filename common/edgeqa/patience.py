@@ -20,22 +20,18 @@ class Patience:
 
     Args:
         uniform: gives a number between two.
-        first_s: the longest wait after the first failure; it doubles with each.
-        most_s: the longest of all.
 
     Attributes:
         failures: since it last succeeded.
     """
 
     uniform: Callable[[float, float], float] = random.uniform
-    first_s: float = BACKOFF_FIRST_S
-    most_s: float = BACKOFF_MAX_S
     failures: int = 0
     _until: float = 0.0
 
     def failed(self, now: float) -> None:
         """Leave it alone for a while, for longer than the last time."""
-        ceiling = min(self.most_s, self.first_s * 2**self.failures)
+        ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**self.failures)
         self.failures = min(self.failures + 1, _MOST_DOUBLINGS)
         self._until = now + self.uniform(ceiling / 2, ceiling)
 

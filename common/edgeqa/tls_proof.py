@@ -16,7 +16,7 @@ import time
 
 from edgeqa.broker import Broker
 from edgeqa.errors import BrokerError
-from edgeqa.link_trouble import Failure, of_early_end, of_exception
+from edgeqa.link_trouble import Failure, of_attempt, of_early_end
 from edgeqa.tls import CertificateFiles, Tls
 
 _PINGREQ = b"\xc0\x00"
@@ -46,9 +46,12 @@ def _tried(broker: Broker, context: ssl.SSLContext) -> Failure | None:
             socket.create_connection((broker.host, broker.port), _CONNECT_TIMEOUT_S) as raw,
             context.wrap_socket(raw, server_hostname=broker.host) as connection,
         ):
-            return None if _stays_open(connection) and _ends(connection) else of_early_end(broker)
+            if not _stays_open(connection):
+                return of_early_end(None, broker)
+            _end(connection)
     except (OSError, ValueError) as error:  # ValueError: of a host that can be none
-        return of_exception(error, broker)
+        return of_attempt(error, broker)
+    return None
 
 
 def _stays_open(connection: ssl.SSLSocket) -> bool:
@@ -58,12 +61,11 @@ def _stays_open(connection: ssl.SSLSocket) -> bool:
     return True
 
 
-def _ends(connection: ssl.SSLSocket) -> bool:
-    """Always true; an alert that came late is raised."""
+def _end(connection: ssl.SSLSocket) -> None:
+    """An alert that came late is raised."""
     connection.settimeout(_END_S)
     deadline = time.monotonic() + _END_S
     connection.sendall(_PINGREQ)
     with contextlib.suppress(TimeoutError, ssl.SSLEOFError):
         while connection.recv(4096) and time.monotonic() < deadline:
             pass
-    return True

@@ -1,0 +1,19 @@
+"""What can be set about the certificate of an agent."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class IdentitySettings(BaseModel):
+    """When it is renewed. Where it lies is said by the broker's settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    certificate_renew_share: float = Field(
+        default=0.33,
+        ge=0,
+        le=0.95,
+        description="The certificate is renewed, over MQTT, when this share of its lifetime is "
+        "left; 0: never.",
+    )
