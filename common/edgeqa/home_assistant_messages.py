@@ -35,7 +35,7 @@ class HomeState(_HomeMessage):
         description="p95 from arrival to answer, over the last telemetry record with an answer.",
     )
     temperature_celsius: float | None = Field(default=None, description="Of the processor.")
-    memory_mib: float | None = Field(default=None, description="Resident, of all processes.")
+    memory_mib: int | None = Field(default=None, description="Resident, of all processes.")
     answered: int = Field(default=0, ge=0, description="Questions since the agent started.")
     model: str | None = Field(default=None, description="Name and version.")
 
