@@ -14,6 +14,7 @@ import os
 import platform
 import random
 import threading
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from rich.console import Console
 
 from edgeqa.errors import ModelLoadError
 from edgeqa.manifest import MODEL_FILE, Package, open_package
+from edgeqa_agent.idle import IDLE_S
 from edgeqa_agent.jobs import Done, Job, Task
 from edgeqa_agent.memory import needed_bytes
 from edgeqa_agent.model_process import ModelProcess
@@ -54,7 +56,7 @@ def main(
 
 
 def measure(package: Package, threads: int, questions: int, timeout_s: float) -> dict[str, Any]:
-    """Memory of one model process after its start and after it has answered.
+    """Memory of one model process after its start, after it has answered, and when it is idle.
 
     Raises:
         EdgeqaError: it does not start, or does not answer in time.
@@ -74,6 +76,8 @@ def measure(package: Package, threads: int, questions: int, timeout_s: float) ->
             process.submit(Job(number, [task], None))
         served.wait(timeout_s)
         end = memory_of(process.pid)
+        time.sleep(IDLE_S + 2)
+        idle = memory_of(process.pid)
     finally:
         process.stop()
     needed = needed_bytes(package, threads=threads)
@@ -85,6 +89,7 @@ def measure(package: Package, threads: int, questions: int, timeout_s: float) ->
         "start": start,
         "reported_mib": _mib(ready.scores.memory_bytes),
         "end": end,
+        "idle": idle,
         "needed_mib": _mib(needed),
         "needed_to_peak": round(needed / MIB / end["peak_mib"], 2),
         "scores": ready.scores.model_dump(),
@@ -164,7 +169,7 @@ def _machine() -> dict[str, Any]:
 def _markdown(report: dict[str, Any]) -> str:
     machine = report["machine"]
     lines = [
-        f"MiB, after the start / after {report['questions']} questions; {machine['cpu']}, "
+        f"MiB, after the start / after {report['questions']} questions / idle; {machine['cpu']}, "
         f"{machine['machine']}, Python {machine['python']}",
         "",
         "| package | threads | model file | peak | resident | proportional | expected | expected "
@@ -176,9 +181,10 @@ def _markdown(report: dict[str, Any]) -> str:
 
 
 def _row(run: dict[str, Any]) -> str:
-    start, end = run["start"], run["end"]
+    times = (run["start"], run["end"], run["idle"])
     pairs = " | ".join(
-        f"{start[name]:.0f} / {end[name]:.0f}" for name in ("peak_mib", "rss_mib", "pss_mib")
+        " / ".join(f"{at[name]:.0f}" for at in times[: 2 if name == "peak_mib" else 3])
+        for name in ("peak_mib", "rss_mib", "pss_mib")
     )
     return (
         f"| {run['package']} | {run['threads']} | {run['model_mib']:.0f} | {pairs} "

@@ -21,8 +21,8 @@ _MAX_DIGITS = 20  # of 64 bits
 
 # Measured with `benchmarks/memory.py` (docs/memory.md), and some more: Python with onnxruntime,
 # numpy, tokenizers and a vocabulary of 30,522 words; what a loaded graph takes for each byte of its
-# file, weights repacked for the processor and all copies while loading included; what the arena of
-# onnxruntime comes to for each byte of a window's largest buffers.
+# file, weights repacked for the processor and all copies while loading included; what the
+# buffers of inferences come to for each byte of a window's largest.
 _PROCESS_BYTES = 100 * _MIB
 _GRAPH_FACTORS: dict[Precision, float] = {
     "fp32": 1.25,

@@ -27,6 +27,7 @@ from edgeqa.model_messages import CheckScores
 from edgeqa.reader.engine import Engine, Prepared
 from edgeqa.reader.proof import Proof, prove
 from edgeqa_agent.cores import Cores
+from edgeqa_agent.idle import Idle, trim
 from edgeqa_agent.jobs import (
     Done,
     Failed,
@@ -91,18 +92,20 @@ class _Worker:
         self._calm = threading.Event()  # nothing is in hand
         self._calm.set()
         self._background: SimpleQueue[Job] = SimpleQueue()
+        self._idle = Idle(then=self._give_memory_back)
         self._ended = threading.Event()
 
     def run(self) -> None:
         """Work until the main process closes the socket."""
+        self._idle.worked()  # the check questions
         for number in range(self._threads + 1):
-            threading.Thread(
-                target=self._guarded, args=(self._read_all,), name=f"read-{number}", daemon=True
-            ).start()
-        threading.Thread(
-            target=self._guarded, args=(self._read_background,), name="background", daemon=True
-        ).start()
+            self._start(self._read_all, f"read-{number}")
+        self._start(self._read_background, "background")
+        self._start(self._idle.run, "idle")
         self._ended.wait()
+
+    def _start(self, loop: Callable[[], None], name: str) -> None:
+        threading.Thread(target=self._guarded, args=(loop,), name=name, daemon=True).start()
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:
@@ -180,6 +183,10 @@ class _Worker:
             begun_at=begun_at,
         )
 
+    def _give_memory_back(self) -> None:
+        self._engine.shrink()
+        trim()
+
     def _give_way(self) -> None:
         self._calm.wait()
 
@@ -198,6 +205,7 @@ class _Worker:
             ordered = [progress.outcomes[index] for index in range(len(progress.job.tasks))]
             done = Done(progress.job.number, progress.begun_at, ordered)
             self._connection.send_bytes(encode(done))
+        self._idle.worked()
 
 
 def _units_of(job: Job) -> list[_Unit]:

@@ -149,5 +149,10 @@ class ModelProcess:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, less what could make a library of the model go to a network."""
-    return {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    """This process's environment, less what could make a library of the model go to a network.
+
+    malloc gets one arena: each thread's own would keep as much as that thread ever needed.
+    Source: mallopt(3).
+    """
+    fixed = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "MALLOC_ARENA_MAX": "1"}
+    return {**os.environ, **fixed}
