@@ -1,5 +1,6 @@
 """`edgeqa cloud run`: a collector, rollouts, the API and the page, metrics for Prometheus, the
-signed repository, read every so often, and the broker's files, where there is an authority.
+signed repository, read every so often; where there is an authority, the broker's files and the
+renewal of certificates.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from edgeqa_cloud.collector import Collector
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.enrolment.refreshing import open_authority
+from edgeqa_cloud.enrolment.renewals_link import renewing
 from edgeqa_cloud.enrolment.wiring import files_kept_fresh
 from edgeqa_cloud.fleet_metrics import FleetMetrics
 from edgeqa_cloud.metrics import CollectorMetrics
@@ -51,6 +53,7 @@ def run_cloud(settings: CloudSettings, log: FilteringBoundLogger) -> None:
         if authority is not None:
             kept = files_kept_fresh(settings, authority, database, log, ready)
             of_authority = stack.enter_context(kept)
+            stack.enter_context(renewing(settings, authority, database, log, ready))
             if registry is not None:
                 registry.register(of_authority)
         if metrics is not None and registry is not None:

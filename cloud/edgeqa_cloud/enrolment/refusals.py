@@ -34,3 +34,9 @@ class AlreadyEnrolledError(UsageError):
 
     code = "already_enrolled"
     exit_code = ExitCode.REFUSED
+
+
+class RenewedTooOftenError(UsageError):
+    """A device asked for more certificates than it can need."""
+
+    code = "renewed_too_often"
