@@ -1,4 +1,4 @@
-"""`edgeqa agent …`: run an agent, check its settings, ask after its health."""
+"""`edgeqa agent …`: run an agent, check its settings, ask after its health, install it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from edgeqa.flags import settings_options
 from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
+from edgeqa_agent import install_cli
 from edgeqa_agent.health import read_health
 from edgeqa_agent.settings import AgentSettings
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+install_cli.register(app)
 
 
 @app.command()

@@ -10,6 +10,7 @@ import sys
 from edgeqa.error_code import Code, Where
 from edgeqa.errors import ExitCode
 from edgeqa.identity_codes import IDENTITY_CODES
+from edgeqa.install_codes import INSTALL_CODES
 from edgeqa.rollout_codes import ROLLOUT_CODES
 from edgeqa.swap_codes import SWAP_CODES
 from edgeqa.telemetry_codes import TELEMETRY_CODES
@@ -181,6 +182,7 @@ CODES: tuple[Code, ...] = (
          "Name a folder that it may write to, or free some room."),
     Code("internal_error", _S, "A bug.", "Report it with the log."),
     *IDENTITY_CODES,
+    *INSTALL_CODES,
     *SWAP_CODES,
     *TELEMETRY_CODES,
     *ROLLOUT_CODES,
