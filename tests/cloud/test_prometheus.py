@@ -24,6 +24,7 @@ from edgeqa_cloud.database import Database
 from edgeqa_cloud.enrolment.enrolment_metrics import AuthorityMetrics
 from edgeqa_cloud.enrolment.making import make_authority
 from edgeqa_cloud.enrolment.refreshing import broker_folder, refresh
+from edgeqa_cloud.enrolment.tables import credentials
 from edgeqa_cloud.enrolment_settings import EnrolmentSettings
 from edgeqa_cloud.fleet_metrics import FleetMetrics
 from edgeqa_cloud.metrics import CollectorMetrics, GapEvent
@@ -125,6 +126,14 @@ def fill(fleet: Fleet) -> None:
     fleet.evaluation(pi5, age_ms=HOUR_MS, model=NEW, paired=paired(-3.1, -8.8, -0.2, em=-2.0))
     fleet.gap(pi5, 12, 14)
     fleet.quarantine(["not_json", "something else"])
+    certificate(fleet, "pi5")
+
+
+def certificate(fleet: Fleet, device: str) -> None:
+    row = {"role": "device", "name": device, "method": "certificate", "issued_by": "test"}
+    row |= {"issued_ms": fleet.now_ms, "expires_ms": fleet.now_ms + 90 * 24 * HOUR_MS}
+    with fleet.database.writing() as connection:
+        connection.execute(credentials.insert(), row)
 
 
 def feed(metrics: CollectorMetrics, *, seq: int) -> None:
