@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.broker import Broker
+from edgeqa.client_ids import private_client_id
 from edgeqa.mqtt import Limits, MqttLink
 from edgeqa.packets import Outgoing, Subscription
 from edgeqa.topics import DeviceTopics
@@ -37,7 +38,7 @@ def agent_link(
     open_questions = settings.queue_size + _REFUSAL_ROOM
     return MqttLink(
         broker=broker,
-        client_id=f"edgeqa-agent-{settings.device}",
+        client_id=private_client_id(f"edgeqa-agent-{settings.device}", settings),
         subscriptions=subscriptions,
         log=log,
         birth=birth,

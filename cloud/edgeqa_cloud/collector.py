@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from edgeqa.acks import Receipt
 from edgeqa.broker import Broker, resolve_broker
+from edgeqa.client_ids import private_client_id
 from edgeqa.commands import unix_ms
 from edgeqa.health import write_health
 from edgeqa.mqtt import Limits
@@ -33,6 +34,7 @@ from edgeqa_cloud.migrate import migrate
 from edgeqa_cloud.quarantine import Keep
 from edgeqa_cloud.reading import judge_ahead
 from edgeqa_cloud.settings import CloudSettings
+from edgeqa_cloud.share_name import share_name
 from edgeqa_cloud.storage import Storage
 from edgeqa_cloud.subscriptions import arrival_of, read_retained, shared_subscriptions
 from edgeqa_cloud.watching import Unwatched, Watcher
@@ -128,7 +130,7 @@ class Collector:
     def _collect(self, broker: Broker, database: Database) -> None:
         _spare_the_garbage_collector()
         settings = self._settings
-        link = self._link(broker)
+        link = self._link(broker, share_name(database, settings.group))
         writer = Writer(
             inbox=self.inbox,
             storage=Storage(
@@ -169,7 +171,7 @@ class Collector:
             link.stop()
             self._report_health("stopped")
 
-    def _link(self, broker: Broker) -> IntakeLink:
+    def _link(self, broker: Broker, share: str) -> IntakeLink:
         settings = self._settings
         inbox, most_bytes = self.inbox, settings.max_payload_bytes
         ahead = _BATCHES_AHEAD * settings.batch_messages
@@ -194,9 +196,9 @@ class Collector:
 
         link = self._link_type(
             broker=broker,
-            client_id=settings.name,
+            client_id=private_client_id(settings.name, settings),
             subscriptions=[
-                *shared_subscriptions(settings.group, take_slowly),
+                *shared_subscriptions(share, take_slowly),
                 Subscription(client_answers(settings.name, user=settings.broker_username), reply),
             ],
             on_arrival=take,

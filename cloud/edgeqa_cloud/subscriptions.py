@@ -30,9 +30,9 @@ _MOST_S = 60.0
 _LOOK_S = 0.05
 
 
-def shared_subscriptions(group: str, handler: Handler) -> list[Subscription]:
-    """Of a collector."""
-    return [Subscription(shared(group, of_all_devices(kind)), handler) for kind in COLLECTED]
+def shared_subscriptions(share: str, handler: Handler) -> list[Subscription]:
+    """Of a collector; `share` is what `share_name` gives its group."""
+    return [Subscription(shared(share, of_all_devices(kind)), handler) for kind in COLLECTED]
 
 
 def arrival_of(

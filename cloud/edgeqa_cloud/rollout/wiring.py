@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.broker import resolve_broker
+from edgeqa.client_ids import private_client_id
 from edgeqa.commands import unix_ms
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.rollout.deployer import Deployer
@@ -46,7 +47,7 @@ def wire_engine(
         database=database,
         leadership=leadership,
         broker=resolve_broker(settings),
-        client_id=f"{settings.name}-rollouts",
+        client_id=private_client_id(f"{settings.name}-rollouts", settings),
         now_ms=unix_ms,
         log=log,
     )
