@@ -63,5 +63,7 @@ def membership(connection: Connection, role: Role, *, now: datetime) -> Membersh
             )
         ),
         # One a name: the newest.
-        passwords=tuple(sorted(dict(connection.execute(passwords).tuples().all()).items())),
+        passwords=tuple(
+            sorted({row.name: row.secret for row in connection.execute(passwords)}.items())
+        ),
     )
