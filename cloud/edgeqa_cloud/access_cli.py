@@ -7,7 +7,6 @@ would stand in the list of processes.
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from edgeqa_cloud.access.secrets_at_rest import (
     kept,
     new_token,
 )
+from edgeqa_cloud.access.shell import shell_actor
 from edgeqa_cloud.database import DatabaseError, reason
 from edgeqa_cloud.fleet_reader import open_database
 from edgeqa_cloud.settings import CloudSettings
@@ -76,7 +76,13 @@ def add_user(
     _write(
         settings,
         lambda connection: account_rows.create(
-            connection, Kind.USER, name, role=role, secret=secret, actor=_actor(), now_ms=unix_ms()
+            connection,
+            Kind.USER,
+            name,
+            role=role,
+            secret=secret,
+            actor=shell_actor(),
+            now_ms=unix_ms(),
         ),
     )
     typer.echo(f"{name} can log in as {role}")
@@ -92,7 +98,7 @@ def change_password(
     _write(
         settings,
         lambda connection: account_rows.set_password(
-            connection, name, secret=secret, actor=_actor(), now_ms=unix_ms()
+            connection, name, secret=secret, actor=shell_actor(), now_ms=unix_ms()
         ),
     )
     typer.echo(f"{name} has another password")
@@ -105,7 +111,7 @@ def remove_user(settings: CloudSettings, name: Name) -> None:
     _write(
         settings,
         lambda connection: account_rows.remove_user(
-            connection, name, actor=_actor(), now_ms=unix_ms()
+            connection, name, actor=shell_actor(), now_ms=unix_ms()
         ),
     )
     typer.echo(f"{name} is removed")
@@ -134,7 +140,7 @@ def create_token(
     _write(
         settings,
         lambda connection: account_rows.create(
-            connection, Kind.TOKEN, name, role=role, secret=kept(token), actor=_actor(),
+            connection, Kind.TOKEN, name, role=role, secret=kept(token), actor=shell_actor(),
             now_ms=now_ms, expires_ms=ends_ms,
         ),
     )  # fmt: skip
@@ -149,7 +155,7 @@ def revoke_token(settings: CloudSettings, name: Name) -> None:
     _write(
         settings,
         lambda connection: account_rows.revoke_token(
-            connection, name, actor=_actor(), now_ms=unix_ms()
+            connection, name, actor=shell_actor(), now_ms=unix_ms()
         ),
     )
     typer.echo(f"{name} is revoked")
@@ -204,13 +210,6 @@ def _write(settings: CloudSettings, act: Callable[[Connection], ResultT]) -> Res
                 return act(connection)
         except DBAPIError as error:
             raise DatabaseError(f"database {database.shown}: {reason(error)}") from error
-
-
-def _actor() -> str:
-    try:
-        return f"shell:{getpass.getuser()}"
-    except (KeyError, OSError):  # an account that the machine has no name for
-        return "shell"
 
 
 def _password(file: Path | None) -> str:

@@ -14,6 +14,8 @@ from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
 from edgeqa_cloud.access_cli import tokens, users
 from edgeqa_cloud.console_settings import ConsoleSettings
+from edgeqa_cloud.enrolment.authority_cli import authority
+from edgeqa_cloud.enrolment.enrol_cli import enrol, enrolled, revoke
 from edgeqa_cloud.enrolment_settings import EnrolmentSettings
 from edgeqa_cloud.metrics_settings import MetricsSettings
 from edgeqa_cloud.packages.packages_cli import packages
@@ -40,6 +42,10 @@ app.command()(simulate)
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(users, name="user")
 app.add_typer(tokens, name="token")
+app.add_typer(authority, name="authority")
+app.command()(enrol)
+app.command()(revoke)
+app.command()(enrolled)
 app.command()(settings_options(CloudSettings, without=_OTHERS)(packages))
 
 CheckConfig = Annotated[

@@ -41,6 +41,13 @@ class EnrolmentSettings(BaseModel):
         default=Path("/var/lib/mosquitto"),
         description="Where the broker keeps sessions and retained messages, as it calls it.",
     )
+    device_repository: str | None = Field(
+        default=None,
+        max_length=2000,
+        pattern=r"^https?://[^\s]+$",
+        description="URL at which devices reach the repository of packages, for what "
+        "`edgeqa cloud enrol` writes; `repository`, where that is http or https, if not said.",
+    )
     certificate_days: float = Field(
         default=90.0,
         gt=0,

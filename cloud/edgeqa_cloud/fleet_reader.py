@@ -38,7 +38,7 @@ def open_database(settings: DatabaseSettings) -> Iterator[Database]:
     if scheme in {"sqlite", "sqlite+pysqlite"} and path and not Path(path).expanduser().exists():
         raise NoDatabaseError(
             f"{path} is not there; name the database with --database or EDGEQA_CLOUD_DATABASE, or "
-            "start a collector, which makes one: edgeqa cloud run"
+            "make one: `edgeqa cloud migrate`, or the start of a collector, `edgeqa cloud run`"
         )
     with Database.of(settings) as database:
         check_migrated(database)

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from edgeqa.identity.roles import Role
-from edgeqa.topics import is_name
 from edgeqa_cloud.enrolment.authority_folder import (
     About,
     read_about,
@@ -31,7 +30,8 @@ from edgeqa_cloud.enrolment.certificates import (
     revocation_list,
     server_certificate,
 )
-from edgeqa_cloud.enrolment.refusals import AuthorityError, BadNameError
+from edgeqa_cloud.enrolment.names import check_name
+from edgeqa_cloud.enrolment.refusals import AuthorityError
 from edgeqa_cloud.enrolment.requests import requested_key
 
 
@@ -136,7 +136,7 @@ class Authority:
             AuthorityError: the role's key is not here (`key_missing`), or the authority has
                 expired (`authority_expired`).
         """
-        _check_name(name)
+        check_name(name)
         signer = self._signer(role, now)
         return self._issue(signer, role, name, requested_key(request_pem, role=role, name=name),
                            valid_days=valid_days, now=now)  # fmt: skip
@@ -156,7 +156,7 @@ class Authority:
             BadNameError: as `sign_request`.
             AuthorityError: as `sign_request`.
         """
-        _check_name(name)
+        check_name(name)
         signer = self._signer(role, now)
         return self._issue(signer, role, name, key, valid_days=valid_days, now=now)
 
@@ -229,12 +229,4 @@ class Authority:
             fingerprint=made.fingerprint(hashes.SHA256()).hex(),
             issued=now.astimezone(UTC).replace(microsecond=0),
             expires=made.not_valid_after_utc,
-        )
-
-
-def _check_name(name: str) -> None:
-    if not is_name(name):
-        raise BadNameError(
-            f"{name[:80]!r} is no name: it must be 1 to 64 letters, digits, '.', '_' or '-', and "
-            "begin with a letter or a digit"
         )

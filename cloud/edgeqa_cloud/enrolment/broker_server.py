@@ -1,6 +1,6 @@
 """The broker's own certificate: issued anew when its hosts change, or when a third of its time is
-left. Its key stays, so that certificate and key fit at every moment; `refresh --new-key` makes
-another.
+left. Its key stays, so that certificate and key fit at every moment; where it was deleted, another
+is made.
 """
 
 from __future__ import annotations

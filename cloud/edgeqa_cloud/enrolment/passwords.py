@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from edgeqa.identity.roles import Role
+from edgeqa_cloud.enrolment.names import check_name
 
 # src/password_mosq.h: PW_DEFAULT_ITERATIONS, SALT_LEN (2.0) and the length of SHA-512.
 _ROUNDS = 101
@@ -42,7 +43,12 @@ class IssuedPassword:
 
 
 def issue_password(role: Role, name: str, *, valid_days: float, now: datetime) -> IssuedPassword:
-    """A password that nobody has."""
+    """A password that nobody has.
+
+    Raises:
+        BadNameError: `bad_name`.
+    """
+    check_name(name)
     password = secrets.token_urlsafe(_SECRET_BYTES)
     issued = now.astimezone(UTC).replace(microsecond=0)
     return IssuedPassword(

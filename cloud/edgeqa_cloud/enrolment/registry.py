@@ -8,11 +8,11 @@ revocation of one device come one after the other, also on PostgreSQL.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
 
 from edgeqa.identity.roles import Role
 from edgeqa_cloud.enrolment.authority import Issued
@@ -23,6 +23,10 @@ from edgeqa_cloud.rollout.audit_log import append
 from edgeqa_cloud.rollout.model import Decision
 
 CERTIFICATE, PASSWORD = "certificate", "password"
+
+
+# Names stay known, and those that nothing counts of stay mute, for so long after the last expired.
+KEPT = timedelta(days=400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,14 @@ def enrolled(connection: Connection, role: Role, name: str, *, now: datetime | N
     return bool(connection.execute(counts).scalar_one())
 
 
+def known(connection: Connection, role: Role, name: str) -> bool:
+    """Whether somebody has, or had, a credential. Holds the name, as `enrolled`."""
+    hold(connection, role, name)
+    c = credentials.c
+    ever = select(func.count()).where(c.role == str(role), c.name == name)
+    return bool(connection.execute(ever).scalar_one())
+
+
 def record(connection: Connection, issued: Issued | IssuedPassword, *, issued_by: str) -> None:
     """Remember what was issued.
 
@@ -66,6 +78,7 @@ def record(connection: Connection, issued: Issued | IssuedPassword, *, issued_by
     }
     if isinstance(issued, IssuedPassword):
         row |= {"method": PASSWORD, "secret": issued.hashed}
+        _replace_passwords(connection, issued)
         evidence: dict[str, Any] = {}
     else:
         evidence = {"serial": issued.serial, "fingerprint": issued.fingerprint}
@@ -106,6 +119,14 @@ def revoke(
     return done
 
 
+def forget(connection: Connection, *, now: datetime) -> int:
+    """Delete what expired long ago; the audit log keeps what was done. Rows deleted."""
+    before_ms = _ms(now) - round(KEPT.total_seconds() * 1000)
+    return connection.execute(
+        delete(credentials).where(credentials.c.expires_ms < before_ms)
+    ).rowcount
+
+
 def live(now_ms: int) -> ColumnElement[bool]:
     """Of credentials that count at a time."""
     return credentials.c.revoked_ms.is_(None) & (credentials.c.expires_ms > now_ms)
@@ -119,6 +140,17 @@ def hold(connection: Connection, role: Role, name: str) -> None:
     if connection.dialect.name == "postgresql":
         lock = int.from_bytes(sha256(f"edgeqa {role} {name}".encode()).digest()[:8], signed=True)
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+
+
+def _replace_passwords(connection: Connection, issued: IssuedPassword) -> None:
+    """The broker's file has one password a name: the newest."""
+    c = credentials.c
+    older = (c.role == str(issued.role), c.name == issued.name, c.method == PASSWORD)
+    connection.execute(
+        update(credentials)
+        .where(*older, c.revoked_ms.is_(None))
+        .values(revoked_ms=_ms(issued.issued), reason="replaced")
+    )
 
 
 def _ms(moment: datetime | None) -> int:
