@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, select, tuple_
 
 from edgeqa_cloud.database import Database
+from edgeqa_cloud.enrolment import registry
+from edgeqa_cloud.enrolment.tables import credentials
 from edgeqa_cloud.gap_finder import OPEN
 from edgeqa_cloud.rollout.tables import wishes
 from edgeqa_cloud.rollups import DAY, DAY_MS, HOUR
@@ -64,6 +66,9 @@ class Retention:
         yield from self._some(fleet_hours, fleet_hours.c.start_ms < days_ms)
         # What a device shall run, the broker retains; here it only says that it was published.
         yield from self._some(wishes, wishes.c.published_ms < hours_ms)
+        yield from self._some(
+            credentials, credentials.c.expires_ms < now_ms - registry.KEPT_DAYS * DAY_MS
+        )
         for table in (evaluations, swaps):
             yield from self._some(table, table.c.time_ms < days_ms)
 

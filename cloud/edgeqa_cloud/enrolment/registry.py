@@ -8,11 +8,11 @@ revocation of one device come one after the other, also on PostgreSQL.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, text, update
 
 from edgeqa.identity.roles import Role
 from edgeqa_cloud.enrolment.authority import Issued
@@ -26,7 +26,7 @@ CERTIFICATE, PASSWORD = "certificate", "password"
 
 
 # Names stay known, and those that nothing counts of stay mute, for so long after the last expired.
-KEPT = timedelta(days=400)
+KEPT_DAYS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,6 @@ def revoke(
         evidence={"certificates": done.certificates, "passwords": done.passwords},
     )  # fmt: skip
     return done
-
-
-def forget(connection: Connection, *, now: datetime) -> int:
-    """Delete what expired long ago; the audit log keeps what was done. Rows deleted."""
-    before_ms = _ms(now) - round(KEPT.total_seconds() * 1000)
-    return connection.execute(
-        delete(credentials).where(credentials.c.expires_ms < before_ms)
-    ).rowcount
 
 
 def live(now_ms: int) -> ColumnElement[bool]:
