@@ -184,10 +184,10 @@ class HomeAssistant:
             if not (self._nothing_left or self._ending.is_set()):
                 self._woken.wait(self._interval_s)
                 self._woken.clear()
+        self._note_removed()
 
     def _turn(self) -> None:
-        while self._removed:
-            self._left.note(self._left.topics - {self._removed.popleft()})
+        self._note_removed()
         if not self._link().connected:
             return
         if self._reconnected.is_set():
@@ -224,6 +224,10 @@ class HomeAssistant:
     def _remove(self, topics: frozenset[str]) -> None:
         for topic in sorted(topics):
             self._publish(topic, b"", functools.partial(self._gone, topic))
+
+    def _note_removed(self) -> None:
+        while self._removed:
+            self._left.note(self._left.topics - {self._removed.popleft()})
 
     def _gone(self, topic: str, reason: str | None) -> None:
         """The broker has dropped a retained message; called in the network thread."""
