@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from edgeqa import ask, evaluate_cli, swap_cli
+from edgeqa import ask, evaluate_cli, holding, swap_cli
 from edgeqa.errors import ConfigError, EdgeqaError
 from edgeqa.show import clean
 
@@ -101,14 +101,24 @@ def _root(
 
 def main() -> None:
     """Run the command; the one place that turns errors into messages and exit codes."""
-    wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    words = sys.argv[1:]
+    wanted = next((word for word in words if not word.startswith("-")), None)
     try:
         _run(wanted)
     except EdgeqaError as error:
         # Devices and brokers have a say in these words.
-        line = clean(f"edgeqa: {error} [{error.code}]")
-        print(line, file=sys.stderr)  # noqa: T201  the terminal
-        sys.exit(error.exit_code)
+        line = clean(f"{error} [{error.code}]")
+        print(f"edgeqa: {line}", file=sys.stderr)  # noqa: T201  the terminal
+        _end(words, int(error.exit_code), line)
+    except SystemExit as end:  # typer's, which has said what is wrong
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        _end(words, code, "the command line is wrong; see the log")
+
+
+def _end(words: list[str], code: int, why: str) -> NoReturn:
+    if holding.holds(words, code):
+        holding.hold(words, why)
+    sys.exit(code)
 
 
 def _run(wanted: str | None) -> None:

@@ -17,6 +17,8 @@ from edgeqa.files import write_atomic
 
 # The file is written every few seconds; after this long without, its writer hangs.
 STALE_AFTER_S = 30.0
+# State of a process that does not run and waits for people: `edgeqa.holding`.
+HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,13 @@ def fresh_state(kind: type[StateT], path: Path, *, role: str, now: float | None 
         now: instead of `time.time()`.
 
     Raises:
-        UnhealthyError: no file, or a stale one.
+        UnhealthyError: no file, or a stale one; or it did not start, with the reason.
     """
     try:
-        state = kind(**json.loads(path.read_bytes()))
+        fields = json.loads(path.read_bytes())
+        if isinstance(fields, dict) and fields.get("state") == HELD:
+            raise UnhealthyError(f"the {role} did not start: {fields.get('reason')}")
+        state = kind(**fields)
     except FileNotFoundError as error:
         raise UnhealthyError(f"{path}: not there; does the {role} run with this file?") from error
     except (OSError, ValueError, TypeError) as error:
