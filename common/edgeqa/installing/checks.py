@@ -86,6 +86,10 @@ def check_program(place: Place, program: Path) -> Found:
     python = program.with_name("python")
     for path in (program, python):
         real = place.resolved(path)
+        if not place.at(real).is_file():
+            raise InstallError(
+                f"{path} leads to {real}, which is not there", code="program_unusable"
+            )
         hidden = next((one for one in _HIDDEN if real.is_relative_to(one)), None)
         if hidden is not None:
             raise InstallError(

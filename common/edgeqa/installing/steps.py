@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from edgeqa.files import sync_folder, write_atomic
 from edgeqa.installing.errors import InstallError
 from edgeqa.installing.place import Place, call
 from edgeqa.installing.undo import Undo
+from edgeqa.installing.ways_back import make_parents, own_all, way_back
 
 # Tells a step: what became of it, and of what.
 Say = Callable[[str, str], None]
@@ -115,9 +115,9 @@ class SystemUser:
 
     def do(self, undo: Undo) -> None:
         """As in `Step`."""
-        undo.add(self.what, self.remove)
-        # A group of that name that somebody made before is taken.
+        # A group of that name that somebody made before is taken, and stays theirs.
         there = self.place.group_id(self.name) is not None
+        undo.add(self.what, self._remove_user if there else self.remove)
         group = ["--gid", self.name] if there else ["--user-group"]
         home = ["--home-dir", str(self.home), "--no-create-home"]
         shell = ["--shell", "/usr/sbin/nologin"]
@@ -125,6 +125,12 @@ class SystemUser:
 
     def remove(self) -> None:
         """Remove the user, and the group with it; does nothing where there is none."""
+        self._remove_user()
+        # userdel does so itself where login.defs says so, which an image need not have.
+        if self.place.group_id(self.name) is not None:
+            call(["groupdel", *self._prefix(), self.name])
+
+    def _remove_user(self) -> None:
         if self.place.user_id(self.name) is not None:
             call(["userdel", *self._prefix(), self.name])
 
@@ -162,29 +168,12 @@ class Folder:
         if here.exists():
             own_all(here, ids, undo)
         else:
-            missing = next(one for one in reversed([here, *here.parents]) if not one.exists())
-            undo.add(self.what, lambda: shutil.rmtree(missing) if missing.exists() else None)
-            here.parent.mkdir(parents=True, exist_ok=True)
+            make_parents(here, undo)
+            undo.add(self.what, lambda: shutil.rmtree(here) if here.exists() else None)
             here.mkdir(mode=0o700)
             sync_folder(here.parent)
             os.chown(here, *ids)
         here.chmod(self.owned.mode)
-
-
-def own_all(folder: Path, ids: tuple[int, int], undo: Undo) -> None:
-    """Give a folder to somebody, with all in it where it is another's, as systemd would."""
-    state = folder.stat()
-    inside = sorted(folder.rglob("*")) if state.st_uid != ids[0] else []
-    for path in (folder, *inside):
-        before = path.lstat()
-        undo.add(str(path), functools.partial(_restore, path, before))
-        os.chown(path, *ids, follow_symlinks=False)
-
-
-def _restore(path: Path, before: os.stat_result) -> None:
-    os.chown(path, before.st_uid, before.st_gid, follow_symlinks=False)
-    if not path.is_symlink():
-        path.chmod(before.st_mode & 0o7777)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +204,8 @@ class File:
     def do(self, undo: Undo) -> None:
         """As in `Step`."""
         here = self.place.at(self.path)
+        make_parents(here, undo)
         undo.add(self.what, way_back(here))
-        here.parent.mkdir(parents=True, exist_ok=True)
         owner = self.owned.known_ids(self.place)
         write_atomic(here, self.content, mode=self.owned.mode, owner=owner)
 
@@ -271,28 +260,10 @@ class Link:
     def do(self, undo: Undo) -> None:
         """As in `Step`."""
         here = self.place.at(self.path)
+        make_parents(here, undo)
         undo.add(self.what, way_back(here))
-        here.parent.mkdir(parents=True, exist_ok=True)
         beside = here.with_name(f".{here.name}.new")
         beside.unlink(missing_ok=True)
         beside.symlink_to(self.target)
         beside.replace(here)
         sync_folder(here.parent)
-
-
-def way_back(path: Path) -> Callable[[], None]:
-    """How to bring a file or link back as it is now, or to be rid of one that is not there yet."""
-    if path.is_symlink():
-        target = path.readlink()
-
-        def relink() -> None:
-            path.unlink(missing_ok=True)
-            path.symlink_to(target)
-
-        return relink
-    if not path.exists():
-        return lambda: path.unlink(missing_ok=True)
-    content, state = path.read_bytes(), path.stat()
-    return lambda: write_atomic(
-        path, content, mode=state.st_mode & 0o7777, owner=(state.st_uid, state.st_gid)
-    )
