@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -261,9 +260,3 @@ def _age_s() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - started
     except (OSError, ValueError, IndexError, AttributeError):
         return 0.0
-
-
-if __name__ == "__main__":
-    # Without the interpreter's farewell: a reader may be in the middle of an inference that nobody
-    # waits for any more.
-    os._exit(main(sys.argv))

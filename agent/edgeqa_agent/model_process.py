@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from multiprocessing.connection import Connection
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.errors import ModelLoadError
+from edgeqa.installation import InstallationError, machine
 from edgeqa.manifest import Package
 from edgeqa_agent.jobs import Done, Failed, Job, Ready, decode_report, encode
 
@@ -61,6 +63,7 @@ class ModelProcess:
 
         Raises:
             EdgeqaError: as the model process reported it, with its code and exit code.
+            InstallationError: a library of the model does not load on this machine.
             ModelLoadError: it ended without a word (`model_crashed`) or took longer than
                 `timeout_s` (`model_start_timeout`).
         """
@@ -68,7 +71,7 @@ class ModelProcess:
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "edgeqa_agent.model_main"),
+                    *(sys.executable, "-m", "edgeqa_agent.model_entry"),
                     *(str(theirs.fileno()), str(self.package.path), str(self._threads)),
                 ],
                 pass_fds=[theirs.fileno()],
@@ -85,6 +88,11 @@ class ModelProcess:
         if isinstance(report, Failed):
             raise report.error()
         name = f"{self.package.manifest.name} {self.package.manifest.version}"
+        if reported and self._process.returncode == -signal.SIGILL:
+            raise InstallationError(
+                f"the process that loads {name} met an instruction that this processor "
+                f"({machine()}) does not have: install what was made for this machine"
+            )
         if reported:
             raise ModelLoadError(
                 f"the process that loads {name} ended with {self._process.returncode}",

@@ -12,56 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
-from structlog.typing import FilteringBoundLogger
-
 from edgeqa.errors import ConfigError, EdgeqaError, ModelLoadError
+from edgeqa.installation import InstallationError
 from edgeqa.manifest import Package, open_package
 from edgeqa.messages import Fault, ModelRef
-from edgeqa.model_messages import Desired, Gates, ModelState
-from edgeqa_agent.dispatcher import Dispatcher
+from edgeqa.model_messages import Desired, ModelState
 from edgeqa_agent.gates import judge
 from edgeqa_agent.lane import Lane
-from edgeqa_agent.loader import Loader
 from edgeqa_agent.news import News
-from edgeqa_agent.orders import Order, Orders, Rollback, SupersededError
-from edgeqa_agent.reports import Reports, Subject, fault
+from edgeqa_agent.orders import Order, Rollback, SupersededError
+from edgeqa_agent.reports import Subject, fault
 from edgeqa_agent.shadow import Trial
-from edgeqa_agent.store import Store
 from edgeqa_agent.store_state import MAX_BOOT_ATTEMPTS, WishRecord
 from edgeqa_agent.supervisor import Supervisor
+from edgeqa_agent.swap_parts import Parts
 
 T = TypeVar("T")
 
 _SHADOW_TOLD_EVERY_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a swapper works with.
-
-    Attributes:
-        obtain: gives the package of a wish, verified, on this device.
-        announce: publishes the device's presence, which names its model.
-        first: package to serve until one is wished for.
-        admit: refuses a package that would not fit into the memory.
-        gates: of this device.
-    """
-
-    orders: Orders
-    store: Store
-    obtain: Callable[[Desired], Package]
-    loader: Loader
-    dispatcher: Dispatcher
-    reports: Reports
-    announce: Callable[[], None]
-    first: Path
-    admit: Callable[[Package], None]
-    gates: Gates
-    log: FilteringBoundLogger
 
 
 class Swapper:
@@ -99,6 +69,8 @@ class Swapper:
             try:
                 supervisor.exchange(self._start(package))
             except EdgeqaError as error:
+                if error.code == InstallationError.code:
+                    raise  # no model is to blame, and none would fare better
                 what = {"package": str(package.path), "code": error.code, "reason": str(error)}
                 self._log.error("model_not_started", **what)
                 self._leave(package.ref, why := fault(error))

@@ -39,7 +39,8 @@ from edgeqa_agent.source import repository_source
 from edgeqa_agent.store import Store
 from edgeqa_agent.supervisor import Supervisor
 from edgeqa_agent.swap_history import SwapHistory
-from edgeqa_agent.swapper import Parts, Swapper
+from edgeqa_agent.swap_parts import Parts
+from edgeqa_agent.swapper import Swapper
 from edgeqa_agent.telemetry import TelemetryLoop
 
 _MAX_WISH_BYTES = 64 << 10

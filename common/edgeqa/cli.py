@@ -14,6 +14,7 @@ import typer
 
 from edgeqa import ask, evaluate_cli, holding, swap_cli
 from edgeqa.errors import ConfigError, EdgeqaError
+from edgeqa.installation import installation_error, is_broken
 from edgeqa.show import clean
 
 GROUP = "edgeqa.commands"
@@ -46,10 +47,12 @@ def build_app(wanted: str | None = None) -> typer.Typer:
 def _add(app: typer.Typer, entry: importlib.metadata.EntryPoint) -> None:
     try:
         command = entry.load()
-    except ModuleNotFoundError as error:
-        if _top(error.name) != _top(entry.module):  # else the role is not installed at all
+    except ImportError as error:
+        if _top(error.name) != _top(entry.module):
             _add_missing(app, entry, error)
-        return
+        elif not isinstance(error, ModuleNotFoundError):
+            raise  # a bug
+        return  # the role is not installed at all
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=entry.name)
     else:
@@ -57,9 +60,9 @@ def _add(app: typer.Typer, entry: importlib.metadata.EntryPoint) -> None:
 
 
 def _add_missing(
-    app: typer.Typer, entry: importlib.metadata.EntryPoint, error: ModuleNotFoundError
+    app: typer.Typer, entry: importlib.metadata.EntryPoint, error: ImportError
 ) -> None:
-    missing = _missing(entry, error)
+    missing = installation_error(error) if is_broken(error) else _missing(entry, error)
 
     @app.command(
         entry.name,
@@ -70,7 +73,7 @@ def _add_missing(
         raise missing
 
 
-def _missing(entry: importlib.metadata.EntryPoint, error: ModuleNotFoundError) -> ConfigError:
+def _missing(entry: importlib.metadata.EntryPoint, error: ImportError) -> ConfigError:
     extra = _top(entry.module).removeprefix("edgeqa_")
     return ConfigError(
         f"`edgeqa {entry.name}` needs {_top(error.name)}, which is not installed: "
@@ -124,8 +127,10 @@ def _end(words: list[str], code: int, why: str) -> NoReturn:
 def _run(wanted: str | None) -> None:
     try:
         build_app(wanted)()
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         # Roles import what is large when they need it.
+        if is_broken(error):
+            raise installation_error(error) from error
         for entry in importlib.metadata.entry_points(group=GROUP):
             if entry.name == wanted and not _top(error.name).startswith("edgeqa"):
                 raise _missing(entry, error) from error
