@@ -116,13 +116,21 @@ class GuardedBroker(Broker):
 
 
 class GuardedSite:
-    """An authority, its database and its broker. Use it in a `with` block."""
+    """An authority, its database and its broker. Use it in a `with` block.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for all of it.
+        passphrase: keys are encrypted, which costs a second a command.
+    """
+
+    def __init__(self, folder: Path, *, passphrase: bool = False) -> None:
+        self._more = [] if passphrase else ["--no-passphrase"]
         self.folder = folder
         self.authority = folder / "authority"
         self.database = f"sqlite:///{folder / 'cloud.db'}"
-        (folder / "passphrase").write_text(f"{PASSPHRASE}\n")
+        self.passphrase_file = folder / "passphrase" if passphrase else None
+        if self.passphrase_file:
+            self.passphrase_file.write_text(f"{PASSPHRASE}\n")
         self.ports = {port: free_port() for port in [*PORTS.values(), *PASSWORD_PORTS.values()]}
         self.broker = GuardedBroker(
             folder=folder / "mosquitto", files=self.authority / "broker", ports=self.ports
@@ -131,16 +139,19 @@ class GuardedSite:
     @property
     def environment(self) -> dict[str, str]:
         """Of commands of the cloud side."""
-        return {
+        found = {
             "EDGEQA_CLOUD_AUTHORITY": str(self.authority),
-            "EDGEQA_CLOUD_AUTHORITY_PASSPHRASE_FILE": str(self.folder / "passphrase"),
             "EDGEQA_CLOUD_DATABASE": self.database,
         }
+        if self.passphrase_file:
+            found["EDGEQA_CLOUD_AUTHORITY_PASSPHRASE_FILE"] = str(self.passphrase_file)
+        return found
 
     def __enter__(self) -> Self:
         with Database.of(DatabaseSettings(database=self.database)) as database:
             migrate(database)
-        self.cloud("authority", "init", "--broker-host", "localhost", "--broker-host", "127.0.0.1")
+        hosts = ["--broker-host", "localhost", "--broker-host", "127.0.0.1"]
+        self.cloud("authority", "init", *hosts, *self._more)
         self.broker.start()
         return self
 

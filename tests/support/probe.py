@@ -58,6 +58,7 @@ class Probe:
             CallbackAPIVersion.VERSION2,
             client_id=client_id or f"probe-{secrets.token_hex(8)}",
             protocol=version,
+            reconnect_on_failure=False,
         )
         self.client.max_inflight_messages_set(1000)
         if self._broker.username is not None:
@@ -99,9 +100,8 @@ class Probe:
         """Without a word, so that the broker publishes the will."""
         sock = self.client.socket()
         assert sock is not None
-        self.client.loop_stop()
         sock.shutdown(socket.SHUT_RDWR)
-        sock.close()
+        self.lost.wait(WAIT_S)
 
     def send(self, topic: str, payload: bytes = b"x", *, retain: bool = False) -> int:
         """Publish without waiting; the number to `reason` it by."""
