@@ -20,7 +20,7 @@ from edgeqa.messages import Fault, ModelRef
 from edgeqa.model_messages import StoredPackage
 from edgeqa_agent.shelf import Shelf
 from edgeqa_agent.store_file import StateFile, StoreError, storing
-from edgeqa_agent.store_folder import StoreFolder, unusable
+from edgeqa_agent.store_folder import StoreFolder
 from edgeqa_agent.store_state import MAX_BOOT_ATTEMPTS, StoreState, WishRecord
 
 __all__ = ["Store", "StoreError", "WishRecord"]
@@ -80,7 +80,7 @@ class Store:
             shelf = Shelf(disk, embedded=embedded, log=log)
         except OSError as error:
             disk.close()
-            raise unusable(folder, error) from error
+            raise disk.unusable(error) from error
         return cls(disk=disk, file=file, state=state, shelf=shelf, quota_bytes=quota_bytes, log=log)
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from edgeqa.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, Package
 from edgeqa.messages import ModelRef
 from edgeqa_agent.inventory import Entry
 from edgeqa_agent.store_file import StoreError, storing
+from edgeqa_agent.store_trouble import check_parts, is_lost_with_the_container, unusable
 
 
 class StoreFolder:
@@ -67,6 +68,10 @@ class StoreFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def unusable(self, error: OSError) -> ConfigError:
+        """What is said where an agent cannot work with it."""
+        return unusable(self.path, error)
 
     def entries(self) -> list[Entry]:
         """The packages here; what is none is thrown away, what cannot be read is left out.
@@ -192,6 +197,9 @@ class StoreFolder:
         for part in (self.path, *parts):
             if not os.access(part, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(part))
+        check_parts(self.path)
+        if is_lost_with_the_container(self.path):
+            self._log.warning("state_not_kept", path=str(self.path), advice="mount a volume there")
         for path in self._staging.iterdir():
             if path.is_symlink() or not path.is_dir():
                 self.throw(path)
@@ -220,15 +228,6 @@ def read_embedded(paths: Sequence[Path], log: FilteringBoundLogger) -> Iterator[
             yield entry
         else:
             log.error("embedded_unreadable", path=str(path), reason=reason)
-
-
-def unusable(path: Path, error: OSError) -> ConfigError:
-    """What is said of a folder that an agent cannot work with."""
-    return ConfigError(
-        f"the state folder {path} cannot be used: {error.filename or path}: "
-        f"{error.strerror or error}; name one that the agent may write to",
-        code="store_unusable",
-    )
 
 
 def _locked(path: Path) -> int:
