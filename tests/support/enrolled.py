@@ -62,6 +62,7 @@ class SecuredBroker(Broker):
 
     files: Path = Path()
     ports: dict[Role, int] = field(default_factory=dict)
+    password_ports: dict[Role, int] = field(default_factory=dict)
     host: str = "localhost"
 
     @property
@@ -99,9 +100,11 @@ class Fleet:
         )
         with Database.of(self.settings) as database:
             migrate(database)
-        ports = {role: free_port() for role in Role}
         self.broker = SecuredBroker(
-            folder=self.folder / "mosquitto", files=self.authority_folder / "broker", ports=ports
+            folder=self.folder / "mosquitto",
+            files=self.authority_folder / "broker",
+            ports={role: free_port() for role in Role},
+            password_ports={role: free_port() for role in Role},
         )
         self.write_broker_files()
 
@@ -160,7 +163,10 @@ class Fleet:
         now = datetime.now(UTC)
         with Database.of(self.settings) as database, database.reading() as connection:
             members = {role: membership(connection, role, now=now) for role in Role}
-        listeners = {role: f"{port} 127.0.0.1" for role, port in self.broker.ports.items()}
+        ports = (self.broker.ports, self.broker.password_ports)
+        listeners, password_listeners = (
+            {role: f"{port} 127.0.0.1" for role, port in of.items()} for of in ports
+        )
         write_broker_files(
             self.broker.files,
             self.authority,
@@ -169,7 +175,7 @@ class Fleet:
                 files=self.broker.files,
                 data=self.broker.folder,
                 listeners=listeners,
-                password_listeners={role: f"{free_port()} 127.0.0.1" for role in Role},
+                password_listeners=password_listeners,
                 # Started as root, mosquitto would become a user who cannot read the folder.
                 extra="user root" if os.geteuid() == 0 else "",
             ),
