@@ -6,12 +6,15 @@ Its network is a loopback of its own, so ports are free.
 
 from __future__ import annotations
 
+import io
 import os
+import secrets
 import shutil
 import subprocess
 import sysconfig
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,12 +27,13 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BOOT_TIMEOUT_S = 60.0
 _COMMAND_TIMEOUT_S = 150.0
 
+_CHECKOUT = ("/srv/site", *(f"/srv/checkout/{role}" for role in ("common", "agent", "cloud")))
 # An environment as `pip install` would make one, but with the files of this checkout.
 _INSTALL = """
 set -e
-/usr/bin/python3 -m venv --without-pip {slot}
+/usr/bin/python3 -m venv --clear --without-pip {slot}
 cd {slot}/lib/python3*/site-packages
-printf '%s\\n' /srv/site /srv/checkout/common /srv/checkout/agent /srv/checkout/cloud >edgeqa.pth
+printf '%s\\n' {paths} >edgeqa.pth
 cp -r /srv/site/edgeqa-*.dist-info edgeqa-{version}.dist-info
 sed -i 's/^Version: .*/Version: {version}/' edgeqa-{version}.dist-info/METADATA
 cat >{slot}/bin/edgeqa <<'EOF'
@@ -74,7 +78,7 @@ class SystemdMachine:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in it, as root, however it ends."""
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
-        enter = ["nsenter", "-t", str(self.init), "-a", "--wd=/"]
+        enter = ["nsenter", "-t", str(self.init), "-a"]
         clean = ["env", "-i", f"PATH={_PATH}", "LC_ALL=C.UTF-8", "HOME=/root", *variables]
         return subprocess.run(
             [*enter, *clean, *words],
@@ -104,7 +108,40 @@ class SystemdMachine:
 
     def install_edgeqa(self, slot: str = "/opt/edgeqa", *, version: str = "0.1.0") -> None:
         """This checkout, in an environment of the system's Python."""
-        self.shell(_INSTALL.format(slot=slot, version=version))
+        self.shell(_INSTALL.format(slot=slot, version=version, paths=" ".join(_CHECKOUT)))
+
+    def carry_wheel(self, version: str, *, broken: bool = False) -> str:
+        """A wheel that is this checkout under another version; where it lies in the machine.
+
+        Args:
+            version: of it.
+            broken: one whose agent ends at once.
+        """
+        about = f"edgeqa-{version}.dist-info"
+        lines = [*_CHECKOUT]
+        if broken:
+            lines.insert(0, "import sys; 'run' in sys.orig_argv and sys.exit(1)")
+        commands = "".join(
+            f"{name} = {module}:app\n"
+            for name, module in (("agent", "edgeqa_agent.cli"), ("cloud", "edgeqa_cloud.cli"))
+        )
+        files = {
+            "edgeqa.pth": "\n".join(lines) + "\n",
+            f"{about}/METADATA": f"Metadata-Version: 2.1\nName: edgeqa\nVersion: {version}\n"
+            "Provides-Extra: agent\nProvides-Extra: cloud\n",
+            f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\n"
+            "Tag: py3-none-any\n",
+            f"{about}/entry_points.txt": "[console_scripts]\nedgeqa = edgeqa.cli:main\n"
+            f"[edgeqa.commands]\n{commands}",
+        }
+        record = "".join(f"{name},,\n" for name in [*files, f"{about}/RECORD"])
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as wheel:
+            for name, text in {**files, f"{about}/RECORD": record}.items():
+                wheel.writestr(name, text)
+        path = f"/root/edgeqa-{version}-py3-none-any.whl"
+        self.write(path, content.getvalue())
+        return path
 
     def show(self, unit: str, field: str) -> str:
         """A property of a unit."""
@@ -114,7 +151,7 @@ class SystemdMachine:
 @contextmanager
 def systemd_machine() -> Iterator[SystemdMachine]:
     """A machine that has booted, inside the block."""
-    name = f"edgeqa-test-{os.getpid()}"
+    name = f"edgeqa-test-{os.getpid()}-{secrets.token_hex(4)}"
     groups = _own_groups(name)
     with tempfile.TemporaryDirectory() as folder:
         into = "; ".join(f"echo $$ > {group}/cgroup.procs" for group in groups)
