@@ -14,9 +14,9 @@ from contextlib import closing
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.broker import Broker, resolve_broker
-from edgeqa.health import write_health
+from edgeqa.health import notify_systemd, write_health
 from edgeqa.signals import stop_signals
-from edgeqa_agent.health import Health, notify_systemd
+from edgeqa_agent.health import Health
 from edgeqa_agent.identity import OwnIdentity
 from edgeqa_agent.settings import AgentSettings
 from edgeqa_agent.store import Store

@@ -1,4 +1,4 @@
-"""Telling a supervisor that the agent lives: a health file for containers, sd_notify for systemd.
+"""Telling a supervisor that the agent lives, by a health file.
 
 Healthy means that the agent could answer if asked: its model is loaded and its network thread
 runs. A broker that is away is reported but is no ill health: a restart would not bring it back.
@@ -6,8 +6,6 @@ runs. A broker that is away is reported but is no ill health: a restart would no
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,20 +38,3 @@ def read_health(path: Path, *, require_broker: bool, now: float | None = None) -
     if require_broker and not health.connected:
         raise UnhealthyError("no connection to the broker")
     return health
-
-
-def notify_systemd(state: str) -> None:
-    """Send a state such as `READY=1` to systemd; without systemd this does nothing.
-
-    Source: sd_notify(3).
-    """
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):  # an abstract socket
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        try:
-            sock.sendto(state.encode(), address)
-        except OSError:
-            pass  # systemd is gone: nobody is left to tell

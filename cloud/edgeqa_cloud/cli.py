@@ -12,6 +12,7 @@ import typer
 from edgeqa.flags import settings_options
 from edgeqa.logs import configure_logs
 from edgeqa.settings import describe
+from edgeqa_cloud import install_cli
 from edgeqa_cloud.access_cli import tokens, users
 from edgeqa_cloud.console_settings import ConsoleSettings
 from edgeqa_cloud.enrolment.authority_cli import authority
@@ -46,6 +47,7 @@ app.add_typer(authority, name="authority")
 app.command()(enrol)
 app.command()(revoke)
 app.command()(enrolled)
+install_cli.register(app)
 app.command()(settings_options(CloudSettings, without=_OTHERS)(packages))
 
 CheckConfig = Annotated[

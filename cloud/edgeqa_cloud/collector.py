@@ -20,7 +20,7 @@ from edgeqa.acks import Receipt
 from edgeqa.broker import Broker, resolve_broker
 from edgeqa.client_ids import private_client_id
 from edgeqa.commands import unix_ms
-from edgeqa.health import write_health
+from edgeqa.health import notify_systemd, write_health
 from edgeqa.mqtt import Limits
 from edgeqa.packets import Delivery, Subscription
 from edgeqa.signals import stop_signals
@@ -226,12 +226,15 @@ class Collector:
             self._log.exception("presence_not_read")
 
     def _serve(self) -> None:
+        notify_systemd("READY=1")
         next_health = 0.0
         while not self._stop.wait(_TICK_S) and self.state.threads_alive:
             self._watcher.broker(connected=self.state.broker_connected)
             if time.monotonic() >= next_health:
                 next_health = time.monotonic() + _HEALTH_EVERY_S
                 self._report_health("collecting")
+                notify_systemd("WATCHDOG=1")
+        notify_systemd("STOPPING=1")
 
     def _report_health(self, state: str) -> None:
         if self._settings.health_file is None:

@@ -1,4 +1,5 @@
-"""The health file with which a long-running role tells a supervisor that it lives.
+"""How a long-running role tells a supervisor that it lives: a health file for containers, sd_notify
+for systemd.
 
 What is healthy is each role's own to judge; a file that is not there, or is not written any more,
 is ill health for all.
@@ -7,6 +8,8 @@ is ill health for all.
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,3 +75,20 @@ def fresh_state(kind: type[StateT], path: Path, *, role: str, now: float | None 
     if age_s > STALE_AFTER_S:
         raise UnhealthyError(f"not written for {age_s:.0f} s: the {role} hangs or has ended")
     return state
+
+
+def notify_systemd(state: str) -> None:
+    """Send a state such as `READY=1` to systemd; without systemd this does nothing.
+
+    Source: sd_notify(3).
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):  # an abstract socket
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.sendto(state.encode(), address)
+        except OSError:
+            pass  # systemd is gone: nobody is left to tell

@@ -43,6 +43,9 @@ class Service:
         unit: the unit's file, with `$program`, `$version` and `$restart`.
         slots: environments that its versions take turns in.
         least_mib: room that it needs at first.
+        shared: folders that it shares with a group of another program, made where that is there.
+        wrapper: a script that runs the program as the service's user with its settings, and what is
+            in it, with `$program`.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Service:
     unit: Template
     slots: tuple[Path, Path]
     least_mib: int
+    shared: tuple[tuple[Path, Owned], ...] = ()
+    wrapper: tuple[Path, Template] | None = None
 
     def systemd(self, place: Place) -> Systemd:
         """Its unit at a place."""
@@ -156,6 +161,8 @@ def uninstall(service: Service, place: Place, say: Say, *, purge: bool, dry_run:
             if not dry_run:
                 unit.disable()
         gone: list[Step] = [Gone(place, unit.file)]
+        if service.wrapper is not None:
+            gone.append(Gone(place, service.wrapper[0]))
         if place.at(_COMMAND).is_symlink() and service.owns(place.at(_COMMAND).readlink()):
             gone.append(Gone(place, _COMMAND))
         take(gone, undo=undo, say=say, dry_run=dry_run, settled="not there")
@@ -171,13 +178,15 @@ def _steps(service: Service, wanted: Wanted) -> Iterator[Step]:
     yield SystemUser(place, service.user, service.state)
     yield Folder(place, service.config, folder)
     yield Folder(place, service.state, Owned(service.user, service.user, 0o700))
+    for path, owned in service.shared:
+        if place.group_id(owned.group) is not None:
+            yield Folder(place, path, owned)
     if wanted.files is not None:
         # Settings last: they name the others.
         for name in sorted(wanted.files, key=lambda one: (one.endswith(".toml"), one)):
-            owned = replace(folder, mode=0o640)
-            if name in wanted.secrets:
-                owned = Owned(service.user, service.user, 0o600)
-            yield File(place, service.config / name, wanted.files[name], owned)
+            secret = Owned(service.user, service.user, 0o600)
+            owner = secret if name in wanted.secrets else replace(folder, mode=0o640)
+            yield File(place, service.config / name, wanted.files[name], owner)
         for name in sorted(wanted.known - wanted.files.keys()):
             if place.at(service.config / name).exists():
                 yield Gone(place, service.config / name)
@@ -187,6 +196,10 @@ def _steps(service: Service, wanted: Wanted) -> Iterator[Step]:
     )
     yield File(place, service.systemd(place).file, text.encode(), Owned())
     yield Link(place, _COMMAND, wanted.program, service.owns)
+    if service.wrapper is not None:
+        path, script = service.wrapper
+        content = script.substitute(program=wanted.program).encode()
+        yield File(place, path, content, Owned(mode=0o755))
 
 
 def _version_of(place: Place, program: Path) -> str:
@@ -212,7 +225,8 @@ def _enable(unit: Systemd, undo: Undo, say: Say, *, dry_run: bool) -> None:
 
 def _purge(service: Service, place: Place, say: Say, *, dry_run: bool) -> None:
     dropins = service.systemd(place).file.with_suffix(".service.d")
-    for folder in (service.config, service.state, dropins):
+    shared = [path for path, _ in service.shared]
+    for folder in (service.config, service.state, dropins, *shared):
         if place.at(folder).is_dir():
             say("would remove" if dry_run else "remove", f"{folder}/ and all in it")
             if not dry_run:
