@@ -94,19 +94,19 @@ def _python(distribution: Distribution) -> Component:
         "version": distribution.version,
         "purl": _python_ref(distribution),
     }
-    expression = metadata.get("License-Expression")
-    if expression:
-        component["licenses"] = [{"expression": expression}]
-    elif named := _licences_named(metadata.get("License"), metadata.get_all("Classifier") or []):
+    licence = "".join(metadata.get_all("License") or [])
+    if "License-Expression" in metadata:
+        component["licenses"] = [{"expression": metadata["License-Expression"]}]
+    elif named := _licences_named(licence, metadata.get_all("Classifier") or []):
         component["licenses"] = [{"license": {"name": name}} for name in named]
     return component
 
 
-def _licences_named(licence: str | None, classifiers: list[str]) -> list[str]:
+def _licences_named(licence: str, classifiers: list[str]) -> list[str]:
     """From before License-Expression: classifiers, or the first line of what was said."""
     prefix = "License :: "
     found = [line.rpartition(" :: ")[2] for line in classifiers if line.startswith(prefix)]
-    return found or (licence or "").strip().splitlines()[:1]
+    return found or licence.strip().splitlines()[:1]
 
 
 def _python_ref(distribution: Distribution) -> str:

@@ -45,7 +45,6 @@ FILES = {
         "numpy/random/lib": "static libraries",
         "numpy/random/_examples": "examples",
         "numpy/f2py": "compiles Fortran",
-        "numpy/typing": "a plugin for mypy",
         "onnxruntime/capi/libonnxruntime.so.*": "the C API: the whole library a second time",
         "onnxruntime/quantization": "for the workshop",
         "onnxruntime/tools": "for the workshop",
