@@ -17,7 +17,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.files import write_atomic
+from edgeqa.files import sync_folder, write_atomic
 from edgeqa.identity.certificate import Identity, IdentityError, open_to_all, read_identity, shown
 from edgeqa.identity.roles import Role
 from edgeqa.tls import CertificateFiles
@@ -128,6 +128,7 @@ class OwnIdentity:
         """
         path = self._renewed.cert
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(path.parent.parent)  # also where an earlier try made it and got no further
         write_atomic(path, pem, mode=0o600)
         return read_identity(self._renewed)
 
