@@ -17,7 +17,7 @@ BOOTED = Path("/run/systemd/system")
 # The first with back-off between restarts: NEWS of systemd 254.
 BACKOFF_SINCE = 254
 # Above any TimeoutStartSec and TimeoutStopSec of our units: systemd says when it is too long.
-_START_TIMEOUT_S = 900.0
+_START_TIMEOUT_S = 2400.0
 _SAID_LINES = 60
 # What a service that cannot succeed ends with, and 4, which is no bug either.
 _KNOWN = {int(code) for code in ExitCode} - {ExitCode.OK, ExitCode.BUG}

@@ -21,7 +21,7 @@ from edgeqa.installing.steps import Say
 
 # A wheel of onnxruntime over a slow line.
 _PIP_TIMEOUT_S = 3600.0
-_INSTALL_TIMEOUT_S = 1800.0
+_INSTALL_TIMEOUT_S = 3000.0
 _PROGRAM = re.compile(r"^ExecStart=(\S+)", re.MULTILINE)
 _VERSION = re.compile(r"\d[0-9A-Za-z.+!-]*\Z")
 
