@@ -273,6 +273,7 @@ def test_a_wrong_passphrase_leaves_everything_as_it_was(locked_shell: Shell) -> 
         ("enrol", "pi-8", "--output", str(shell.folder / "bundles")),
         ("revoke", "pi-7"),
         ("authority", "refresh"),
+        ("run",),
     ):
         shell.refused("passphrase_wrong", *command)
     (shell.folder / "passphrase").write_text("")

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -255,11 +256,8 @@ def test_a_renewal_does_not_escape_a_revocation_at_the_same_time(
                 revoke(database, name, now)
             return None
 
-        outcomes = at_once(
-            *(lambda one=one, renew=renew: renew(one) for one in issued[:2]),  # type: ignore[misc]
-            end,
-            lambda renew=renew, issued=issued: renew(issued[2]),  # type: ignore[misc]
-        )
+        renewals = [partial(renew, one) for one in issued]
+        outcomes = at_once(*renewals[:2], end, renewals[2])
         assert outcomes == [None] * 4
         with cloud_databases.open(url) as database:
             assert not enrolled(database, name, now)
