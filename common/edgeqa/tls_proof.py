@@ -22,12 +22,17 @@ from edgeqa.tls import CertificateFiles, Tls
 _PINGREQ = b"\xc0\x00"
 _CONNECT_TIMEOUT_S = 5.0
 # Slow mobile networks take a second for the way there and back.
-_ALERT_S = 2.0
+ALERT_S = 2.0
 _END_S = 5.0
 
 
-def prove(broker: Broker, files: CertificateFiles) -> None:
+def prove(broker: Broker, files: CertificateFiles, *, alert_s: float = ALERT_S) -> None:
     """Make a connection with a certificate, and end it.
+
+    Args:
+        broker: where to.
+        files: of the certificate.
+        alert_s: how long a refusal may take to come.
 
     Raises:
         BrokerError: `certificate_refused`, or `broker_unreachable`, after which one does not know.
@@ -35,18 +40,18 @@ def prove(broker: Broker, files: CertificateFiles) -> None:
     """
     ca_file = broker.tls.ca_file if broker.tls else None
     context = Tls(ca_file, lambda: files).context()
-    failure = _tried(broker, context)
+    failure = _tried(broker, context, alert_s)
     if failure is not None:
         raise BrokerError(f"broker at {broker.where}: {failure.reason}", code=failure.code)
 
 
-def _tried(broker: Broker, context: ssl.SSLContext) -> Failure | None:
+def _tried(broker: Broker, context: ssl.SSLContext, alert_s: float) -> Failure | None:
     try:
         with (
             socket.create_connection((broker.host, broker.port), _CONNECT_TIMEOUT_S) as raw,
             context.wrap_socket(raw, server_hostname=broker.host) as connection,
         ):
-            if not _stays_open(connection):
+            if not _stays_open(connection, alert_s):
                 return of_early_end(None, broker)
             _end(connection)
     except (OSError, ValueError) as error:  # ValueError: of a host that can be none
@@ -54,8 +59,8 @@ def _tried(broker: Broker, context: ssl.SSLContext) -> Failure | None:
     return None
 
 
-def _stays_open(connection: ssl.SSLSocket) -> bool:
-    connection.settimeout(_ALERT_S)
+def _stays_open(connection: ssl.SSLSocket, alert_s: float) -> bool:
+    connection.settimeout(alert_s)
     with contextlib.suppress(TimeoutError):
         return bool(connection.recv(1))
     return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,11 +27,6 @@ from edgeqa_agent.identity import OwnIdentity
 from edgeqa_agent.settings import AgentSettings
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    return Fleet(tmp_path_factory.mktemp("fleet"))
 
 
 def own(bundle: Bundle, folder: Path, *, device: str = "pi-1") -> OwnIdentity:

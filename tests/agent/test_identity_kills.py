@@ -19,10 +19,9 @@ SUPPORT = Path(__file__).parents[1]
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+@pytest.fixture
+def bundles(fleet: Fleet) -> list[Bundle]:
     """What a device was enrolled with, and two that came after."""
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
     return [
         fleet.enrol("pi-1", days=90, ago=ago * DAY, folder=f"{ago}-days-ago") for ago in (60, 30, 1)
     ]

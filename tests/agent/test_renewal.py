@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 import structlog
 from cryptography import x509
 from structlog.testing import capture_logs
@@ -30,11 +29,6 @@ SHARE = 0.33
 
 # A request, and what the cloud says to it; None: nothing.
 Cloud = Callable[[CertificateRequest], CertificateIssued | None]
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    return Fleet(tmp_path_factory.mktemp("fleet"))
 
 
 @dataclass

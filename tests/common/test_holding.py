@@ -32,7 +32,9 @@ def said(process: subprocess.Popen[str]) -> str:
     return process.stderr.readline()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_wrong_setting_is_said_and_then_waited_over(stop: signal.Signals, tmp_path: Path) -> None:
     health = tmp_path / "health.json"
     process = edgeqa("agent", "run", EDGEQA_AGENT_QUEUE_SIZE="many", **{HEALTH: str(health)})
@@ -53,6 +55,7 @@ def test_a_wrong_setting_is_said_and_then_waited_over(stop: signal.Signals, tmp_
     assert rest == ""
 
 
+@pytest.mark.slow
 def test_a_wrong_command_line_is_waited_over_too(tmp_path: Path) -> None:
     process = edgeqa("agent", "run", "--quue-size", "3", f"--health-file={tmp_path / 'health'}")
     assert said(process)
@@ -65,6 +68,7 @@ def test_a_wrong_command_line_is_waited_over_too(tmp_path: Path) -> None:
     assert '"state": "held"' in (tmp_path / "health").read_text()
 
 
+@pytest.mark.slow
 def test_what_may_succeed_later_ends(tmp_path: Path) -> None:
     process = edgeqa(
         "agent", "run", EDGEQA_AGENT_BROKER="mqtt://127.0.0.1:1",

@@ -65,7 +65,7 @@ def test_with_the_right_certificate_it_connects(fleet: Fleet, pi: Bundle) -> Non
     link = link_to(fleet.address(pi))
     link.start()
     link.stop()
-    prove(fleet.address(pi), pi.files)
+    prove(fleet.address(pi), pi.files, alert_s=0.3)
 
 
 def revoked(fleet: Fleet) -> Bundle:
@@ -242,12 +242,12 @@ def test_a_proof_takes_no_session_and_a_broker_that_is_away_says_nothing(
     link.start()
     try:
         for _ in range(2):
-            prove(fleet.address(pi), pi.files)
+            prove(fleet.address(pi), pi.files, alert_s=0.3)
         assert link.connected
         assert link.connects == 1
         fleet.broker.stop()
         with pytest.raises(BrokerError) as caught:
-            prove(fleet.address(pi), pi.files)
+            prove(fleet.address(pi), pi.files, alert_s=0.3)
         assert caught.value.code == "broker_unreachable"
     finally:
         fleet.broker.start()

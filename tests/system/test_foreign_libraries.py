@@ -45,8 +45,8 @@ def edgeqa(*words: str, path: Path, **environment: str) -> subprocess.CompletedP
     ("package", "library"),
     [
         ("tokenizers", "tokenizers.abi3.so"),
-        ("onnxruntime", "onnxruntime_pybind11_state.so"),
-        ("numpy", "multiarray.so"),
+        pytest.param("onnxruntime", "onnxruntime_pybind11_state.so", marks=pytest.mark.slow),
+        pytest.param("numpy", "multiarray.so", marks=pytest.mark.slow),
     ],
 )
 def test_an_agent_with_libraries_of_another_machine_says_so(

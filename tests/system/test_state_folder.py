@@ -148,6 +148,7 @@ def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
     assert "its disk is full" in line
 
 
+@pytest.mark.slow
 @with_mounts
 def test_an_agent_whose_disk_is_full_serves_all_the_same(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
