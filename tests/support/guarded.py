@@ -124,6 +124,7 @@ class GuardedSite:
     """
 
     def __init__(self, folder: Path, *, passphrase: bool = False) -> None:
+        self.said: list[str] = []
         self._more = [] if passphrase else ["--no-passphrase"]
         self.folder = folder
         self.authority = folder / "authority"
@@ -159,8 +160,10 @@ class GuardedSite:
         self.broker.stop()
 
     def cloud(self, *arguments: str) -> str:
-        """`edgeqa cloud …`."""
-        return edgeqa("cloud", *arguments, environment=self.environment)
+        """`edgeqa cloud …`; what it prints, which is kept in `said` too."""
+        said = edgeqa("cloud", *arguments, environment=self.environment)
+        self.said.append(said)
+        return said
 
     def enrol(
         self, role: Role, name: str, *more: str, password: bool = False, reload: bool = True
