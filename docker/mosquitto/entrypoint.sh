@@ -32,6 +32,18 @@ sums() {
     sum_of "$files"/*.crt "$files"/*.key "$files"/*.crl "$files"/*.acl "$files"/*.passwords
 }
 
+# The first file that mosquitto.conf names and that is not whole. Rules that Mosquitto cannot read
+# when it is told to, or that are empty, are no rules for it: it then allows everything.
+not_whole() {
+    sed -n 's/^\(acl_file\|password_file\|cafile\|certfile\|keyfile\|crlfile\)  *//p' "$conf" |
+        while read -r file; do
+            case $file in
+                *.acl) grep -qE '^(topic|pattern) ' "$file" 2>/dev/null || echo "$file" ;;
+                *) [ -r "$file" ] || echo "$file" ;;
+            esac
+        done | head -n 1
+}
+
 # In the background, so that a signal is acted on at once.
 pause() {
     sleep "$watch_s" &
@@ -76,6 +88,7 @@ run() {
     done
     seen=$(sums)
     seen_conf=$(sum_of "$conf")
+    told=
     start
     while :; do
         pause
@@ -95,6 +108,13 @@ run() {
         if [ "$(sums)$(sum_of "$conf")" != "$now$now_conf" ]; then
             continue
         fi
+        missing=$(not_whole)
+        if [ -n "$missing" ]; then
+            [ "$missing" = "$told" ] || say "$missing cannot be read, or is empty: nothing is told"
+            told=$missing
+            continue
+        fi
+        told=
         if [ "$now_conf" != "$seen_conf" ]; then
             say "mosquitto.conf has changed: restart"
             kill -TERM "$broker"

@@ -179,6 +179,25 @@ def test_changed_access_rules_hold_without_a_restart(
     assert running.mosquitto() == broker
 
 
+@pytest.mark.parametrize("bad", ["missing", "empty"])
+def test_rules_that_are_not_whole_are_not_told(
+    running: Site, certificates: Certificates, bad: str
+) -> None:
+    """Mosquitto would read them as no rules, and allow everything."""
+    if bad == "missing":
+        (running.files / "device.acl").unlink()
+    else:
+        running.put("device.acl", "")
+    running.wait_for(lambda: "device.acl cannot be read, or is empty" in running.said(), "refused")
+    assert "SIGHUP" not in running.said()
+    assert heard(running, certificates.ca, topic="other/x", seconds=1) == ""
+    assert heard(running, certificates.ca, topic="open/x") == "hello"
+    running.put("device.acl", "topic readwrite other/#\n")
+    running.wait_for(lambda: "Reloading config" in running.said(), "reloaded")
+    assert heard(running, certificates.ca, topic="other/x") == "hello"
+    assert running.said().count("cannot be read") == 1
+
+
 def test_a_new_server_certificate_is_shown_without_a_restart(running: Site, tmp_path: Path) -> None:
     broker = running.mosquitto()
     before = served_certificate(running.ports[0])
