@@ -21,6 +21,21 @@ say() {
     echo "init: $*"
 }
 
+# The service `prepare` may be at work still.
+wait_for_volumes() {
+    tries=60
+    for folder in "$@"; do
+        until [ -w "$folder" ]; do
+            tries=$((tries - 1))
+            if [ "$tries" -eq 0 ]; then
+                say "$folder cannot be written by $(id -u); see the log of the service prepare" >&2
+                exit 3
+            fi
+            sleep 1
+        done
+    done
+}
+
 # A database beside us may be starting; 4: it cannot be reached.
 wait_for_database() {
     tries=30
@@ -40,17 +55,21 @@ expires() {
         grep -qE '"state": "(expiring|expired)"'
 }
 
-# enrol NAME FOLDER FLAG…: the bundle's files, each put in place whole.
+# enrol NAME FOLDER FLAG…: the bundle's files, each put in place whole; the settings come last, as
+# cloud and agent wait for them (wait-for.sh).
 enrol() {
     name=$1 folder=$2
     shift 2
     work=$(mktemp -d)
-    edgeqa cloud enrol "$name" --again --broker-host broker --output "$work" "$@"
-    for file in "$work/$name"/*; do
+    edgeqa cloud enrol "$name" --again --broker-host broker --output "$work" "$@" >/dev/null
+    for file in "$work/$name"/*.crt "$work/$name"/*.key "$work/$name"/*.json \
+        "$work/$name"/*.env "$work/$name"/*.toml; do
+        [ -f "$file" ] || continue
         cp "$file" "$folder/.new"
         mv "$folder/.new" "$folder/${file##*/}"
     done
     rm -r "$work"
+    say "$name has a new certificate"
 }
 
 cloud() {
@@ -75,6 +94,7 @@ agent() {
     enrol "$device" "$folder" "$@"
 }
 
+wait_for_volumes "$EDGEQA_CLOUD_AUTHORITY" "$EDGEQA_CLOUD_BROKER_FILES" "$identities"/*
 chmod 700 "$EDGEQA_CLOUD_AUTHORITY" "$EDGEQA_CLOUD_BROKER_FILES" "$identities"/*
 wait_for_database
 if [ -f "$EDGEQA_CLOUD_AUTHORITY/authority.json" ]; then

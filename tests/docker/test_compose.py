@@ -85,6 +85,11 @@ def test_what_runs_for_long_is_restarted_and_asked_after_its_health() -> None:
         assert service.role is None or service.environment["EDGEQA_HOLD"] == "1"
 
 
+def test_no_engine_has_to_know_an_order() -> None:
+    for _, service in all_services():
+        assert "depends_on" not in service.spec
+
+
 def test_only_tls_is_reached_from_other_machines() -> None:
     for _, service in all_services():
         for address, port in service.ports:

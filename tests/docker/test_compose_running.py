@@ -61,7 +61,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     subprocess.run(["sh", folder / "docker" / "make-secrets.sh"], check=True, capture_output=True)
     composition = Composition(folder / "docker" / "compose.yaml", {"EDGEQA_GROUPS": "hall,gate"})
     with Pod(composition, folder) as pod:
-        pod.up("prepare", "init", "broker", "cloud", "agent")
+        # Each waits for what it needs.
+        pod.up("agent", "cloud", "broker", "init", "prepare")
         one = Site(pod, folder / "none")
         pod.wait_for(lambda: pod.ask(CONSOLE) == 200, "a console")
         one.client = one.enrol("anna", "--client")
