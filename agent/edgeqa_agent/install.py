@@ -34,6 +34,7 @@ def agent_service() -> Service:
         unit=Template(unit.read_text(encoding="utf-8")),
         slots=SLOTS,
         least_mib=_LEAST_MIB,
+        imports=("numpy", "onnxruntime", "tokenizers", "tuf"),
     )
 
 

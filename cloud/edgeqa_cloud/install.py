@@ -82,6 +82,7 @@ def cloud_service() -> Service:
         unit=Template(unit.read_text(encoding="utf-8")),
         slots=SLOTS,
         least_mib=_LEAST_MIB,
+        imports=("sqlalchemy", "fastapi", "tuf"),
         # The setgid bit lets the broker's group read what is written there, and nobody else.
         shared=((BROKER_FILES, Owned("edgeqa-cloud", "mosquitto", 0o2750)),),
         wrapper=(Path("/usr/local/sbin/edgeqa-cloud"), Template(_WRAPPER)),

@@ -6,13 +6,14 @@ import os
 import shutil
 import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeqa.errors import ExitCode
 from edgeqa.installing import systemd
 from edgeqa.installing.errors import InstallError
-from edgeqa.installing.place import Place
+from edgeqa.installing.place import Place, run
 
 # ProtectProc=, the newest that the units need to keep what they promise: NEWS of systemd 247.
 LEAST_SYSTEMD = 247
@@ -120,6 +121,26 @@ def check_python(place: Place, program: Path) -> Found:
             code="wrong_machine",
         )
     return Found(f"Python {found[0]}.{found[1]}")
+
+
+def check_libraries(place: Place, program: Path, imports: Sequence[str]) -> Found:
+    """Whether a program's environment has what it needs, made for this machine.
+
+    Raises:
+        InstallError: `extra_missing`, with what Python said.
+    """
+    if not place.live:
+        return Found("libraries are not tried: this is an image")
+    python = program.with_name("python")
+    done = run([str(python), "-c", f"import {', '.join(imports)}"])
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        raise InstallError(
+            f"{python} cannot load what the service needs: {said}; install EdgeQA anew into "
+            f"{program.parents[1]}, on this machine",
+            code="extra_missing",
+        )
+    return Found(f"{', '.join(imports)}")
 
 
 def check_room(place: Place, folder: Path, *, least_mib: int) -> Found:

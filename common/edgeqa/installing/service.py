@@ -43,6 +43,7 @@ class Service:
         unit: the unit's file, with `$program`, `$version` and `$restart`.
         slots: environments that its versions take turns in.
         least_mib: room that it needs at first.
+        imports: libraries that it does not run without.
         shared: folders that it shares with a group of another program, made where that is there.
         wrapper: a script that runs the program as the service's user with its settings, and what is
             in it, with `$program`.
@@ -55,6 +56,7 @@ class Service:
     unit: Template
     slots: tuple[Path, Path]
     least_mib: int
+    imports: tuple[str, ...] = ()
     shared: tuple[tuple[Path, Owned], ...] = ()
     wrapper: tuple[Path, Template] | None = None
 
@@ -102,6 +104,7 @@ def check(service: Service, wanted: Wanted, say: Say) -> None:
         checks.check_systemd(place),
         checks.check_program(place, wanted.program),
         checks.check_python(place, wanted.program),
+        checks.check_libraries(place, wanted.program, service.imports),
         checks.check_room(place, service.state, least_mib=service.least_mib),
     ):
         say("found", found.what)
@@ -123,9 +126,9 @@ def install(service: Service, wanted: Wanted, say: Say) -> None:
         Undo(told) as undo,
     ):
         was_active = unit.active()
-        restarted: list[bool] = []
+        restarted: list[bool] = []  # whether what ran before was ended
         if not wanted.dry_run:
-            undo.add(unit.unit, lambda: unit.restart() if restarted and was_active else None)
+            undo.add(unit.unit, lambda: _start_again(unit, say) if restarted else None)
             undo.add(unit.unit, unit.reload)
         changed = take(_steps(service, wanted), undo=undo, say=say, dry_run=wanted.dry_run)
         _enable(unit, undo, say, dry_run=wanted.dry_run)
@@ -137,10 +140,18 @@ def install(service: Service, wanted: Wanted, say: Say) -> None:
             say("would start", f"{unit.unit}, and wait until it is ready")
         else:
             undo.add(unit.unit, unit.stop)
-            restarted.append(True)
+            restarted += [True] if was_active else []
             begun = time.monotonic()
             unit.restart()
             say("start", f"{unit.unit}, ready after {time.monotonic() - begun:.1f} s")
+
+
+def _start_again(unit: Systemd, say: Say) -> None:
+    """What ran before. That it cannot just now is no failure of taking back: it tries on."""
+    try:
+        unit.restart()
+    except InstallError as error:
+        say("note", f"what ran before is back and does not come up either: {error}")
 
 
 def uninstall(service: Service, place: Place, say: Say, *, purge: bool, dry_run: bool) -> None:

@@ -247,7 +247,11 @@ class Link:
     @property
     def what(self) -> str:
         """As in `Step`."""
-        return f"{self.path} -> {self.target}"
+        here = self.place.at(self.path)
+        if self.needed() is None and not here.is_symlink():
+            return f"{self.path}, which is not ours"
+        target = here.readlink() if self.needed() is None else self.target
+        return f"{self.path} -> {target}"
 
     def needed(self) -> str | None:
         """As in `Step`."""

@@ -41,16 +41,34 @@ def upgrade(service: Service, role: str, what: str | None, say: Say) -> None:
     current, other = slots_of(service)
     wanted = requirement(role, what)
     python = Place().resolved(current / "bin" / "python")
+    aside = other.with_name(f"{other.name}.before")
     try:
         say("make", f"{other}/, for {wanted}")
-        _must([str(python), "-m", "venv", "--clear", str(other)], timeout_s=_PIP_TIMEOUT_S)
+        _set_aside(other, aside)
+        _must([str(python), "-m", "venv", str(other)])
         pip = [str(other / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        _must([*pip, "--disable-pip-version-check", wanted], timeout_s=_PIP_TIMEOUT_S)
+        _must([*pip, "--disable-pip-version-check", wanted])
         change_over(role, other)
     except BaseException:
-        shutil.rmtree(other, ignore_errors=True)
+        _bring_back(other, aside)
         raise
-    say("as it is", f"{current}/, to go back to: edgeqa {role} upgrade --back")
+    shutil.rmtree(aside, ignore_errors=True)
+    say("note", f"to go back to what ran before: {other / 'bin/edgeqa'} {role} upgrade --back")
+
+
+def _set_aside(folder: Path, aside: Path) -> None:
+    """Out of the way, but not gone: it works again under its own name alone."""
+    if aside.exists():
+        # An upgrade was cut off, by the power perhaps. What it had begun is of no use to anybody.
+        _bring_back(folder, aside)
+    if folder.exists():
+        folder.rename(aside)
+
+
+def _bring_back(folder: Path, aside: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if aside.exists():
+        aside.rename(folder)
 
 
 def back(service: Service, role: str) -> None:
@@ -120,7 +138,7 @@ def change_over(role: str, slot: Path) -> None:
         )
 
 
-def _must(command: Sequence[str], *, timeout_s: float) -> None:
+def _must(command: Sequence[str]) -> None:
     try:
         done = subprocess.run(
             command,
@@ -128,12 +146,14 @@ def _must(command: Sequence[str], *, timeout_s: float) -> None:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=timeout_s,
+            timeout=_PIP_TIMEOUT_S,
             check=False,
             env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"},
         )
     except subprocess.TimeoutExpired as error:
-        raise InstallError(f"`{' '.join(command)}` took longer than {timeout_s:.0f} s") from error
+        raise InstallError(
+            f"`{' '.join(command)}` took longer than {_PIP_TIMEOUT_S:.0f} s"
+        ) from error
     if done.returncode != 0:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         said = next(
