@@ -29,6 +29,7 @@ from edgeqa.tls import CertificateFiles
 from edgeqa_agent.identity import OwnIdentity, utc_now
 from edgeqa_agent.renewal_exchange import CertificateExchange, RenewalError
 from edgeqa_agent.renewal_plan import due_at, first_pause_s, pause_s, rest_s, worry_at
+from edgeqa_agent.store_file import storing
 
 # The clock may be set at any time; who sleeps longer would not notice.
 _LOOK_EVERY_S = 600.0
@@ -114,7 +115,7 @@ class Renewal:
             return wait_s
         try:
             renewed = self._renew()
-        except (EdgeqaError, OSError) as error:
+        except EdgeqaError as error:
             return 0.0 if self._stop.is_set() else self._failed(error, current)
         left = renewed.until - self._clocks.now()
         self._failures, self._again_at = 0, clock_s + rest_s(left)
@@ -138,9 +139,10 @@ class Renewal:
         if self._issued is None:
             self._issued = self._exchange.obtain(now=self._clocks.now)
         try:
-            with _in_memory(self._issued) as files:
-                self._prove(files)
-            renewed = self._identity.adopt(self._issued)
+            with storing("the new certificate cannot be kept"):
+                with _in_memory(self._issued) as files:
+                    self._prove(files)
+                renewed = self._identity.adopt(self._issued)
         except BrokerError as error:
             if error.code == "certificate_refused":
                 self._issued = None
@@ -148,9 +150,8 @@ class Renewal:
         self._issued = None
         return renewed
 
-    def _failed(self, error: EdgeqaError | OSError, current: Identity) -> float:
-        code = error.code if isinstance(error, EdgeqaError) else "disk_full"
-        refused = isinstance(error, RenewalError) and code != RenewalError.code
+    def _failed(self, error: EdgeqaError, current: Identity) -> float:
+        refused = isinstance(error, RenewalError) and error.code != RenewalError.code
         left = current.until - self._clocks.now()
         wait_s = pause_s(
             failures=self._failures, refused=refused, left=left, uniform=self._clocks.uniform
@@ -159,7 +160,7 @@ class Renewal:
         self._again_at = self._clocks.monotonic() + wait_s
         self._log.warning(
             "certificate_not_renewed",
-            code=code,
+            code=error.code,
             reason=str(error),
             failures=self._failures,
             retry_s=round(wait_s),

@@ -35,7 +35,8 @@ class BrokerSettings(BaseModel):
         default=None, description="PEM file of the authorities to trust; the system's if not said."
     )
     broker_cert_file: Path | None = Field(
-        default=None, description="PEM file of this client's certificate, for mutual TLS."
+        default=None,
+        description="PEM file of this client's certificate, for mutual TLS; read at each connect.",
     )
     broker_key_file: Path | None = Field(
         default=None, description="PEM file of the key that belongs to the certificate."

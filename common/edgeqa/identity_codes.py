@@ -14,7 +14,7 @@ IDENTITY_CODES: tuple[Code, ...] = (
     Code("certificate_expired", _C, "The certificate has expired.",
          "Issue another with `edgeqa cloud enrol`, and check the machine's clock."),
     Code("certificate_not_yet_valid", _C, "The certificate is not valid yet.",
-         "Set the machine's clock."),
+         "Set the machine's clock.", retry=True),
     Code("certificate_of_another", _C, "The certificate is of another device, or of another role.",
          "Set `device` to the name in the message, or copy the bundle of this device."),
     Code("certificate_refused", _C, "The broker, or this machine, does not trust the other's "

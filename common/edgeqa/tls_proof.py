@@ -1,8 +1,8 @@
 """Whether a broker takes a certificate, found out without becoming anybody's session.
 
 With TLS 1.3 the broker judges a client's certificate after the client's handshake is over, so what
-tells is what comes next: an alert, or nothing. A CONNECT would take the session of the device that
-asks; so a PINGREQ is sent, upon which a broker must end the connection.
+tells is what comes next: an alert, or nothing. A CONNECT could end the connection of the device
+that asks; so a PINGREQ is sent, upon which a broker must end this one.
 
 Source: RFC 8446, section 4.4.2; MQTT 5, MQTT-3.1.0-1.
 """

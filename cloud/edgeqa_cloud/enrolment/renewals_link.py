@@ -1,6 +1,7 @@
 """Renewals over MQTT: a connection of its own that hears requests and publishes the replies.
 
-Shared with the other processes of the same group, so that one of them answers. It has no session at
+Shared with the other processes of the same group, so that one of them answers, under a name that
+nobody else can guess (`share_name`): who knew it could have requests vanish. It has no session at
 the broker: while nobody is here, a device that asks is told so at once, and asks again later.
 
 Thread: one of its own, `renewals`, signs; requests come in the network thread and wait in a queue
@@ -25,10 +26,11 @@ from edgeqa.identity.roles import Role
 from edgeqa.mqtt import MqttLink
 from edgeqa.packets import Delivery, Outgoing, Subscription
 from edgeqa.topics import DeviceTopics, Kind, of_all_devices, shared
-from edgeqa_cloud.database import Database
+from edgeqa_cloud.database import Database, DatabaseError
 from edgeqa_cloud.enrolment.authority import Authority
 from edgeqa_cloud.enrolment.renewals import Renewals
 from edgeqa_cloud.settings import CloudSettings
+from edgeqa_cloud.share_name import share_name
 
 # A fleet of 100,000 that renews every 60 days asks a little more than once a minute. More than wait
 # here are turned away, and come again.
@@ -38,6 +40,7 @@ _REPLY_EXPIRY_S = 60
 _CONNECT_TIMEOUT_S = 5.0
 _RETRY_S = 2.0
 _LOOK_S = 0.2
+_FLUSH_S = 1.0
 
 
 class RenewalsLink:
@@ -47,7 +50,7 @@ class RenewalsLink:
         renewals: answers.
         broker: where requests come from.
         client_id: of its own at the broker.
-        group: whose members divide the requests.
+        share: gives the name of those that divide the requests; asked for once `ready`.
         ready: whether the database has its tables.
         log: for what happens.
     """
@@ -58,25 +61,21 @@ class RenewalsLink:
         renewals: Renewals,
         broker: Broker,
         client_id: str,
-        group: str,
+        share: Callable[[], str],
         ready: Callable[[], bool],
         log: FilteringBoundLogger,
     ) -> None:
         self._renewals = renewals
+        self._broker = replace(
+            broker, connect_timeout_s=min(_CONNECT_TIMEOUT_S, broker.connect_timeout_s)
+        )
+        self._client_id = client_id
+        self._share = share
         self._ready = ready
         self._log = log
         self._waiting: queue.Queue[Delivery] = queue.Queue(_MOST_WAITING)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="renewals", daemon=True)
-        requests = shared(group, of_all_devices(Kind.CERTIFICATE_REQUEST))
-        self._link = MqttLink(
-            broker=replace(
-                broker, connect_timeout_s=min(_CONNECT_TIMEOUT_S, broker.connect_timeout_s)
-            ),
-            client_id=client_id,
-            subscriptions=[Subscription(requests, self._on_request)],
-            log=log,
-        )
 
     def start(self) -> None:
         """Begin; the broker may come later."""
@@ -88,15 +87,9 @@ class RenewalsLink:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def _on_request(self, delivery: Delivery) -> None:
-        self._link.acknowledge(delivery)
-        try:
-            self._waiting.put_nowait(delivery)
-        except queue.Full:
-            self._log.warning("certificate_request_turned_away", topic=delivery.topic)
-
     def _run(self) -> None:
-        if not self._connected():
+        link = self._connected()
+        if link is None:
             return
         self._log.info("renewals_online")
         while not self._stop.is_set():
@@ -105,37 +98,56 @@ class RenewalsLink:
             except queue.Empty:
                 continue
             try:
-                self._answer(delivery)
+                self._answer(link, delivery)
             except Exception:  # noqa: BLE001  a thread's edge
                 self._log.exception("renewal_failed")
-        self._link.wait_delivered(timeout_s=1.0)
-        self._link.stop()
+        link.wait_delivered(timeout_s=_FLUSH_S)
+        link.stop()
 
-    def _connected(self) -> bool:
+    def _connected(self) -> MqttLink | None:
+        """A link that stands; None if this is to end before."""
         said: str | None = None
         while not self._stop.is_set():
             if not self._ready():
                 self._stop.wait(_LOOK_S)
                 continue
             try:
-                self._link.start()
-            except BrokerError as error:
+                link = self._link()
+                link.start()
+            except (BrokerError, DatabaseError) as error:
                 if str(error) != said:
                     said = str(error)
-                    self._log.warning("renewals_wait_for_broker", code=error.code, reason=said)
+                    self._log.warning("renewals_wait", code=error.code, reason=said)
                 self._stop.wait(_RETRY_S)
             else:
-                return True
-        return False
+                return link
+        return None
 
-    def _answer(self, delivery: Delivery) -> None:
+    def _link(self) -> MqttLink:
+        def on_request(delivery: Delivery) -> None:
+            link.acknowledge(delivery)
+            try:
+                self._waiting.put_nowait(delivery)
+            except queue.Full:
+                self._log.warning("certificate_request_turned_away", topic=delivery.topic)
+
+        requests = shared(self._share(), of_all_devices(Kind.CERTIFICATE_REQUEST))
+        link = MqttLink(
+            broker=self._broker,
+            client_id=self._client_id,
+            subscriptions=[Subscription(requests, on_request)],
+            log=self._log,
+        )
+        return link
+
+    def _answer(self, link: MqttLink, delivery: Delivery) -> None:
         answered = self._renewals.answer(delivery.topic, delivery.payload)
         if answered is None:
             return
         device, reply = answered
         topic = DeviceTopics(device).certificate_issued
         try:
-            self._link.publish(Outgoing(topic, reply.to_json(), expiry_s=_REPLY_EXPIRY_S))
+            link.publish(Outgoing(topic, reply.to_json(), expiry_s=_REPLY_EXPIRY_S))
         except BrokerError as error:
             self._log.warning("certificate_reply_not_sent", device=device, code=error.code)
 
@@ -167,7 +179,7 @@ def renewing(
         ),
         broker=resolve_broker(settings),
         client_id=private_client_id(f"{settings.name}-renewals", settings),
-        group=settings.group,
+        share=lambda: share_name(database, settings.group),
         ready=ready,
         log=log,
     )
