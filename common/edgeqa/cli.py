@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -112,16 +112,13 @@ def main() -> None:
         # Devices and brokers have a say in these words.
         line = clean(f"{error} [{error.code}]")
         print(f"edgeqa: {line}", file=sys.stderr)  # noqa: T201  the terminal
-        _end(words, int(error.exit_code), line)
+        if holding.holds(words, error.exit_code):
+            holding.hold(words, line)
+        sys.exit(error.exit_code)
     except SystemExit as end:  # typer's, which has said what is wrong
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        _end(words, code, "the command line is wrong; see the log")
-
-
-def _end(words: list[str], code: int, why: str) -> NoReturn:
-    if holding.holds(words, code):
-        holding.hold(words, why)
-    sys.exit(code)
+        if isinstance(end.code, int) and holding.holds(words, end.code):
+            holding.hold(words, "the command line is wrong; see the log")
+        raise
 
 
 def _run(wanted: str | None) -> None:
