@@ -130,6 +130,5 @@ def _password(path: Path | None) -> str | None:
 def _tls(settings: BrokerSettings, own: Callable[[], CertificateFiles | None] | None) -> Tls:
     cert_file = settings.broker_cert_file
     files = CertificateFiles(cert_file, settings.broker_key_file) if cert_file else None
-    tls = Tls(settings.broker_ca_file, own or (lambda: files))
-    tls.context()  # what is wrong with a file is said at the start
-    return tls
+    # What is wrong with a file is said at the start.
+    return Tls.of(settings.broker_ca_file, own or (lambda: files))

@@ -37,38 +37,49 @@ class Tls:
     Attributes:
         ca_file: PEM of the authorities to trust; None: the system's.
         own: what proves who we are, asked for at each connect; None where nothing does.
+        first: as the files were at the start, for whoever makes thousands of connections.
     """
 
     ca_file: Path | None
     own: Callable[[], CertificateFiles | None]
+    first: ssl.SSLContext
+
+    @classmethod
+    def of(cls, ca_file: Path | None, own: Callable[[], CertificateFiles | None]) -> Tls:
+        """From files that are read now.
+
+        Raises:
+            ConfigError: as `make_context`.
+        """
+        return cls(ca_file, own, make_context(ca_file, own()))
 
     def context(self) -> ssl.SSLContext:
         """A context from the files as they are now.
 
         Raises:
-            ConfigError: a file cannot be read, or is not what it should be; names the setting.
+            ConfigError: as `make_context`.
         """
-        context = self._trusting()
-        files = self.own()
-        if files is not None:
-            load(context, files)
-        return context
-
-    def _trusting(self) -> ssl.SSLContext:
-        try:
-            return ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"broker_ca_file: {self.ca_file}: {_reason(error)}", code="certificate_unreadable"
-            ) from error
+        return make_context(self.ca_file, self.own())
 
 
-def load(context: ssl.SSLContext, files: CertificateFiles) -> None:
-    """Have a context show a certificate.
+def make_context(ca_file: Path | None, files: CertificateFiles | None) -> ssl.SSLContext:
+    """A context that trusts authorities, the system's if none are said, and shows a certificate.
 
     Raises:
-        ConfigError: `certificate_unreadable` or `certificate_key_mismatch`.
+        ConfigError: a file cannot be read, or is not what it should be; names the setting.
     """
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"broker_ca_file: {ca_file}: {_reason(error)}", code="certificate_unreadable"
+        ) from error
+    if files is not None:
+        _load(context, files)
+    return context
+
+
+def _load(context: ssl.SSLContext, files: CertificateFiles) -> None:
     try:
         # Without a passphrase of ours, OpenSSL would ask the terminal for one.
         context.load_cert_chain(files.cert, files.key, password=_no_passphrase)

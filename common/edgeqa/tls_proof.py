@@ -17,7 +17,7 @@ import time
 from edgeqa.broker import Broker
 from edgeqa.errors import BrokerError
 from edgeqa.link_trouble import Failure, of_attempt, of_early_end
-from edgeqa.tls import CertificateFiles, Tls
+from edgeqa.tls import CertificateFiles, make_context
 
 _PINGREQ = b"\xc0\x00"
 _CONNECT_TIMEOUT_S = 5.0
@@ -39,7 +39,7 @@ def prove(broker: Broker, files: CertificateFiles, *, alert_s: float = ALERT_S) 
         ConfigError: the files are no certificate and key.
     """
     ca_file = broker.tls.ca_file if broker.tls else None
-    context = Tls(ca_file, lambda: files).context()
+    context = make_context(ca_file, files)
     failure = _tried(broker, context, alert_s)
     if failure is not None:
         raise BrokerError(f"broker at {broker.where}: {failure.reason}", code=failure.code)

@@ -146,7 +146,7 @@ def new_client(
     if broker.username is not None:
         client.username_pw_set(broker.username, broker.password)
     if broker.tls is not None:
-        client.tls_set_context(broker.tls.context())
+        client.tls_set_context(broker.tls.first)
     if will is not None:
         client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
     return client
