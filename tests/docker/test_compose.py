@@ -15,6 +15,7 @@ import yaml
 from support.compose import Composition, Service, example_variables
 from support.images import DOCKER
 
+from edgeqa.client_settings import ClientSettings
 from edgeqa.settings import load_settings
 from edgeqa_agent.settings import AgentSettings
 from edgeqa_cloud.api_settings import ApiSettings
@@ -102,7 +103,9 @@ def test_settings_are_known_to_their_role(service: Service) -> None:
     environment = {k: v for k, v in service.environment.items() if k != "EDGEQA_AGENT_CONFIG"}
     load_settings(AgentSettings if service.role == "agent" else CloudSettings, environ=environment)
     load_settings(ApiSettings, environ=environment)
-    known = ("EDGEQA_AGENT_", "EDGEQA_CLOUD_", "EDGEQA_API_", "EDGEQA_INIT_", "EDGEQA_HOLD")
+    load_settings(ClientSettings, environ=environment)
+    roles = ("EDGEQA_AGENT_", "EDGEQA_CLOUD_", "EDGEQA_API_", "EDGEQA_CLIENT_")
+    known = (*roles, "EDGEQA_INIT_", "EDGEQA_HOLD")
     assert all(variable.startswith(known) for variable in environment)
 
 

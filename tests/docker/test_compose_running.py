@@ -88,6 +88,8 @@ def test_the_cloud_sees_the_agent_and_takes_commands(site: Site) -> None:
     site.pod.wait_for(seen, "an agent in the fleet")
     listed = site.cloud("edgeqa", "rollout", "list")
     assert listed.returncode == 0, listed.stderr
+    pruned = site.cloud("edgeqa", "prune", "agent-1")
+    assert pruned.returncode == 0, pruned.stderr
 
 
 def test_nobody_reads_a_key_but_its_owner(site: Site) -> None:

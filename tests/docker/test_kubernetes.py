@@ -107,8 +107,8 @@ def test_files_that_settings_name_are_mounted() -> None:
     for manifests, pod, container in everything():
         secrets = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-        if "migrate" in container["command"]:
-            continue  # it reads settings that it does not use
+        if "run" not in container["command"]:
+            continue  # it is given settings that it does not use
         for variable, value in environment_of(manifests, container).items():
             if not value.startswith("/"):
                 continue
@@ -116,6 +116,13 @@ def test_files_that_settings_name_are_mounted() -> None:
             (mount,) = [m for m in mounts if path.is_relative_to(m)]
             if mounts[mount] in secrets:
                 assert f"--from-file={path.name}=" in GUIDE, variable
+
+
+def test_keys_of_secrets_are_in_the_guide() -> None:
+    for _, pod, _ in everything():
+        for volume in pod["volumes"]:
+            for item in volume.get("secret", {}).get("items", []):
+                assert f"--from-file={item['key']}=" in GUIDE, item
 
 
 def test_every_container_takes_these_settings() -> None:
