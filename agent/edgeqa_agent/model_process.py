@@ -162,5 +162,11 @@ def _environment() -> dict[str, str]:
     malloc gets one arena: each thread's own would keep as much as that thread ever needed.
     Source: mallopt(3).
     """
-    fixed = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "MALLOC_ARENA_MAX": "1"}
+    fixed = {
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        # Since 1.32 onnxruntime reports to Microsoft unless told not to. Source: its Privacy.md.
+        "ORT_DISABLE_TELEMETRY": "1",
+        "MALLOC_ARENA_MAX": "1",
+    }
     return {**os.environ, **fixed}
