@@ -20,7 +20,7 @@ from image_test.groups import MemoryGroup
 from image_test.shell import ImageTestError
 
 USER = 10001
-# An emulated processor is some thirty times as slow.
+# An emulated processor is some twenty times as slow.
 EMULATED = {
     "EDGEQA_AGENT_MODEL_START_TIMEOUT_S": "900",
     "EDGEQA_AGENT_INFERENCE_TIMEOUT_S": "900",

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from image_test.bases import native
 from image_test.builds import Image
 from image_test.groups import MemoryGroup
 from image_test.shell import ImageTestError
@@ -28,6 +29,22 @@ _MASKED = [
     "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
 ]  # fmt: skip
+# qemu emulates the processor of a Raspberry Pi 5, but shows this machine's /proc/cpuinfo. A library
+# of onnxruntime's finds processors in /sys then that it can read nothing about, and crashes. So an
+# emulated container gets the file of a Pi 5.
+_EMULATED = "cortex-a76"
+_EMULATED_CPU = """\
+processor\t: {number}
+BogoMIPS\t: 108.00
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc \
+dcpop asimddp
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x4
+CPU part\t: 0xd0b
+CPU revision\t: 1
+
+"""
 _READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
 
@@ -66,12 +83,20 @@ class Container:
         return self.work / f"container-{self.name}"
 
     @property
+    def _emulated(self) -> bool:
+        return self.image.architecture != native()
+
+    @property
     def _log_file(self) -> Path:
         return self._folder / "log"
 
     def start(self) -> Container:
         """Start it without waiting for anything."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        if self._emulated:
+            processors = range(os.cpu_count() or 1)
+            text = "".join(_EMULATED_CPU.format(number=number) for number in processors)
+            (self._folder / "cpuinfo").write_text(text, encoding="ascii")
         (self._folder / "config.json").write_text(json.dumps(self._description()))
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(
@@ -194,6 +219,10 @@ class Container:
         config = self.image.config
         user, _, usergroup = config["User"].partition(":")
         environment = dict(one.partition("=")[::2] for one in config["Env"])
+        mounts = dict(self.mounts)
+        if self._emulated:
+            environment["QEMU_CPU"] = _EMULATED
+            mounts["/proc/cpuinfo"] = self._folder / "cpuinfo"
         command = config.get("Cmd") or [] if self.arguments is None else self.arguments
         return {
             "ociVersion": "1.0.2",
@@ -207,7 +236,7 @@ class Container:
             },
             "root": {"path": str(self.image.root), "readonly": True},
             "hostname": self.name,
-            "mounts": [*self._system_mounts(), *(self._bind(path) for path in self.mounts)],
+            "mounts": [*self._system_mounts(), *(self._bind(*one) for one in mounts.items())],
             "linux": {
                 "namespaces": [{"type": name} for name in ("pid", "ipc", "uts", "mount")],
                 "maskedPaths": _MASKED,
@@ -231,14 +260,15 @@ class Container:
         ]  # fmt: skip
         if self.group is not None:  # as in Docker, where the agent sees its own limit
             inside = "/sys/fs/cgroup/memory" if self.group.version == 1 else "/sys/fs/cgroup"
+            if self.group.version == 1:
+                mounts.append(memory("/sys/fs/cgroup", *_SAFE, "mode=755"))
             mounts.append(
                 {"destination": inside, "type": "bind", "source": str(self.group.folder),
                  "options": ["rbind", "ro", *_SAFE]}
             )  # fmt: skip
         return mounts
 
-    def _bind(self, path: str) -> dict[str, Any]:
+    def _bind(self, path: str, source: Path) -> dict[str, Any]:
         access = "rw" if path in self.writable else "ro"
-        source = os.fspath(self.mounts[path])
         options = ["rbind", access, *_SAFE]
-        return {"destination": path, "type": "bind", "source": source, "options": options}
+        return {"destination": path, "type": "bind", "source": str(source), "options": options}

@@ -142,10 +142,10 @@ def _forget(root: Path) -> None:
 
     Source: posix_fadvise(2), POSIX_FADV_DONTNEED.
     """
-    for folder, _, files in os.walk(root / "opt"):
+    for folder, _, files in os.walk(root):
         for name in files:
             path = Path(folder) / name
-            if path.is_symlink():
+            if not path.is_file() or path.is_symlink():
                 continue
             descriptor = os.open(path, os.O_RDONLY)
             try:
