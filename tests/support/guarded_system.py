@@ -95,7 +95,7 @@ def guarded_system(folder: Path) -> Iterator[GuardedSystem]:
         site = stack.enter_context(GuardedSite(folder, passphrase=True))
         members = {
             "cloud": site.enrol(Role.SERVICE, "cloud"),
-            "pi-1": site.enrol(Role.DEVICE, "pi-1", "--group", "hall"),
+            "pi-1": site.enrol(Role.DEVICE, "pi-1", "--group", "hall", "--days", "0.2"),
             "pi-2": site.enrol(Role.DEVICE, "pi-2", "--group", "hall", password=True),
             "alice": site.enrol(Role.CLIENT, "alice"),
             "bob": site.enrol(Role.CLIENT, "bob", password=True),
@@ -144,6 +144,8 @@ def guarded_system(folder: Path) -> Iterator[GuardedSystem]:
                         "EDGEQA_AGENT_TELEMETRY_INTERVAL_S": "1",
                         "EDGEQA_AGENT_HEARTBEAT_INTERVAL_S": "2",
                         "EDGEQA_AGENT_HOME_ASSISTANT": "true",
+                        # A certificate counts from before it is issued: that of some hours is due.
+                        "EDGEQA_AGENT_CERTIFICATE_RENEW_SHARE": "0.95",
                         "EDGEQA_AGENT_LOG_FORMAT": "json",
                         "EDGEQA_AGENT_LOG_LEVEL": "debug",
                     },

@@ -29,6 +29,7 @@ from edgeqa.client import Client
 from edgeqa.errors import AnswerError, BrokerError
 from edgeqa.model_messages import ModelState
 from edgeqa.operator import Operator
+from edgeqa.processes import log_line
 from edgeqa.topics import DeviceTopics
 from edgeqa_cloud.tables import devices, records
 
@@ -127,6 +128,13 @@ def test_a_rollout_reaches_the_device(system: GuardedSystem) -> None:
         answered = client.ask(QUESTION, device="pi-1", context=PASSAGE)
         assert answered.model is not None
         assert answered.model.version == NEW
+
+
+def test_a_device_renews_its_certificate(system: GuardedSystem) -> None:
+    wait_until(
+        lambda: bool(log_line(system.folder / "pi-1.log", "certificate_renewed")), "a certificate"
+    )
+    assert list((system.folder / "state-pi-1" / "identity").glob("*.pem"))
 
 
 def test_the_broker_refused_nothing_that_the_system_said(system: GuardedSystem) -> None:
