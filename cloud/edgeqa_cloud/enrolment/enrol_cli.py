@@ -83,7 +83,9 @@ def enrol(
         Path, typer.Option(help="Folder in which the bundle is written, a folder NAME.")
     ] = Path(),
     at: Annotated[
-        Path, typer.Option(help="Where the bundle will lie on the machine that uses it.")
+        # Of another machine: whether it can be read here says nothing.
+        Path,
+        typer.Option(readable=False, help="Where the bundle will lie on the machine that uses it."),
     ] = USUAL_PLACE,
 ) -> None:
     """Issue a device its certificate, and write the bundle that makes a machine that device.
