@@ -38,6 +38,7 @@ _ALL = _BUNDLE | {SETTINGS_FILE}
 _WRAPPER = f"""\
 #!/bin/sh
 # edgeqa as the cloud side runs it: its user, settings and token. By `edgeqa cloud install`.
+umask 077
 set -a
 [ ! -f {CONFIG}/{BUNDLE_FILE} ] || . {CONFIG}/{BUNDLE_FILE}
 EDGEQA_CLOUD_CONFIG={CONFIG}/{SETTINGS_FILE}

@@ -163,6 +163,14 @@ def test_the_agent_runs_with_next_to_no_rights(device: SystemdMachine) -> None:
     assert may.split() == ["/var/lib/edgeqa"]
 
 
+def test_nothing_but_the_agents_own_state_is_kept(device: SystemdMachine) -> None:
+    """No library leaves caches, or an id of the device, in what is its user's home."""
+    names = device.out("ls", "-A", "/var/lib/edgeqa").split()
+
+    assert [name for name in names if name.startswith(".")] == []
+    assert "state.json" in names
+
+
 def test_the_same_again_restarts_nothing(device: SystemdMachine) -> None:
     pid = device.show(UNIT, "MainPID")
 
