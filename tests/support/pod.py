@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -55,8 +56,12 @@ class Pod:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in reversed(list(self.running)):
-            self.stop(name)
+        with ExitStack() as stack:
+            stack.callback(self._leave_network)
+            for name in self.running:
+                stack.callback(self.stop, name)
+
+    def _leave_network(self) -> None:
         assert self._network is not None
         self._network.kill()
         self._network.wait()
@@ -76,14 +81,16 @@ class Pod:
                 )
 
     def stop(self, name: str) -> int:
-        """SIGTERM, as an engine does; what it ended with."""
+        """As an engine does; what it ended with."""
         process = self.running.pop(name)
+        asked = self.composition.services[name].spec.get("stop_signal", "SIGTERM")
         if process.poll() is None:
-            os.kill(self._first(process), signal.SIGTERM)
+            os.kill(self._first(process), signal.Signals[asked])
         try:
             return process.wait(WAIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
             raise
 
     def log(self, name: str) -> str:
