@@ -230,6 +230,7 @@ def test_a_later_one_that_does_not_come_up_brings_back_what_ran(
     assert machine.show(UNIT, "ActiveState") == "active"
 
 
+@pytest.mark.slow
 def test_an_interrupted_installation_is_taken_back(machine: SystemdMachine, carry: Carry) -> None:
     """Here by a lost terminal, while it waits for the agent."""
     before = traces(machine)
@@ -260,9 +261,9 @@ def test_what_cannot_succeed_is_not_restarted_and_what_may_is(
     assert "did you mean EDGEQA_AGENT_LOG_LEVEL?" in said
 
 
-def test_nobody_but_root_may(machine: SystemdMachine) -> None:
+def test_nobody_but_root_may(device: SystemdMachine) -> None:
     for command in ("install", "uninstall", "upgrade"):
-        done = machine.call("setpriv", "--reuid=nobody", "--clear-groups", EDGEQA, "agent", command)
+        done = device.call("setpriv", "--reuid=nobody", "--clear-groups", EDGEQA, "agent", command)
 
         said = "edgeqa: only root may do this: put `sudo` before it [not_root]\n"
         assert (done.returncode, done.stderr) == (2, said)

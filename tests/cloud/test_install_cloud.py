@@ -27,6 +27,13 @@ def blocks(page: Path) -> list[str]:
     return _BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
+def named_block(page: Path, name: str) -> str:
+    """One of them; what it installs is here already."""
+    found = re.search(rf"<!-- run: {name} -->\n```sh\n(.*?)```", page.read_text(), re.DOTALL)
+    assert found is not None, name
+    return "\n".join(line for line in found[1].splitlines() if not line.startswith("apt-get"))
+
+
 @pytest.fixture(scope="module")
 def site() -> Iterator[SystemdMachine]:
     """A machine on which the page was followed to its end, with the bundle of pi5."""
@@ -95,6 +102,63 @@ def test_what_others_must_not_read_they_cannot(site: SystemdMachine) -> None:
             f"sh -c 'for f in {secrets}; do if [ -r $f ]; then echo $f; fi; done'"
         )
         assert read == may
+
+
+POSTGRESQL = """
+mkdir -p /run/postgresql && chown postgres: /run/postgresql
+cat >/root/start <<'EOF'
+cd /
+{bin}/initdb -A peer -D /var/lib/postgresql/new
+{bin}/pg_ctl -D /var/lib/postgresql/new -o '-c listen_addresses= -k /run/postgresql' \\
+  -l /var/lib/postgresql/new.log start
+EOF
+su postgres -s /bin/bash <{start} >/dev/null
+cd /
+su postgres -c 'createuser edgeqa-cloud'
+su postgres -c 'createdb --owner=edgeqa-cloud edgeqa'
+systemctl stop edgeqa-cloud
+sed -i 's|^database = .*|database = "postgresql://edgeqa-cloud@/edgeqa?host=/run/postgresql"|' \\
+  /etc/edgeqa-cloud/cloud.toml
+edgeqa-cloud cloud migrate
+"""
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_what_was_backed_up_comes_back_on_a_new_machine(
+    site: SystemdMachine, database: str
+) -> None:
+    """By the commands of docs/upgrading.md, the first machine lost in between."""
+    page = ROOT / "docs/upgrading.md"
+    suffix = "" if database == "sqlite" else " postgresql"
+    backup, restore = named_block(page, "backup"), named_block(page, "restore")
+    if suffix:
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        if not programs:
+            pytest.skip("needs postgresql")
+        site.shell(POSTGRESQL.format(bin=programs[-1], start="/root/start"))
+        # In place of the lines about cloud.db.
+        backup = "\n".join(line for line in backup.splitlines() if "cloud.db" not in line)
+        backup += "\ncd /\n" + named_block(page, f"backup{suffix}")
+        lines = [line for line in restore.splitlines() if "cloud.db" not in line]
+        lines.insert(2, "cd /\n" + named_block(page, f"restore{suffix}"))
+        restore = "\n".join(lines)
+    name = f"pi-{database}"
+    site.out("edgeqa-cloud", "cloud", "enrol", name)
+    site.out(EDGEQA, "cloud", "install")
+    before = site.out("edgeqa-cloud", "cloud", "enrolled")
+
+    site.shell(backup)
+    # The machine is lost: here all that it had of EdgeQA, and what the broker kept.
+    site.out(EDGEQA, "cloud", "uninstall", "--purge")
+    site.shell("systemctl stop mosquitto; rm -f /var/lib/mosquitto/*")
+    if suffix:
+        site.shell("cd /; su postgres -c 'dropdb edgeqa'")
+    site.shell(blocks(ROOT / "docs/install-cloud.md")[0])
+    site.shell(restore)
+
+    assert name in before
+    assert site.out("edgeqa-cloud", "cloud", "enrolled") == before
+    assert site.show(UNIT, "ActiveState") == "active"
 
 
 def test_purge_leaves_nothing(site: SystemdMachine) -> None:
