@@ -65,7 +65,9 @@ def is_lost_with_the_container(folder: Path) -> bool:
 
 
 def _denied(folder: Path, place: Path) -> str:
-    there = next((one for one in (place, *place.parents) if one.exists()), Path("/"))
+    # os.path's says no, where Path's raises, of what lies in a folder that we may not look into.
+    found = (one for one in (place, *place.parents) if os.path.exists(one))  # noqa: PTH110
+    there = next(found, Path("/"))
     user, group = os.geteuid(), os.getegid()
     try:
         owner = there.stat().st_uid

@@ -102,6 +102,11 @@ def test_a_folder_of_another_user_comes_with_the_command_to_run(open_path: Path)
     subprocess.run(command.split(), check=True)
     assert opened_by_another(state) == ""
 
+    subprocess.run(["chown", "-R", "root", state], check=True)
+    state.chmod(0o700)  # as Docker makes the folder of a bind mount that was not there
+    assert command in opened_by_another(state)
+    subprocess.run(command.split(), check=True)
+
     (state / "outbox.sqlite").touch(mode=0o600)
     assert f"{state}/outbox.sqlite belongs to root" in opened_by_another(state)
     subprocess.run(command.split(), check=True)
