@@ -103,7 +103,16 @@ def status(settings: CloudSettings, as_json: AsJson = False) -> None:
 
 @authority.command("refresh")
 @with_authority
-def refresh_files(settings: CloudSettings, broker_host: Hosts = None) -> None:
+def refresh_files(
+    settings: CloudSettings,
+    broker_host: Hosts = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Sign lists and the broker's certificate, also where they still serve."
+        ),
+    ] = False,
+) -> None:
     """Bring the broker's files up to date: certificate, revocations, access rules, passwords.
 
     `edgeqa cloud run` does that by itself. Use this where its authority lacks a key, or after the
@@ -114,7 +123,7 @@ def refresh_files(settings: CloudSettings, broker_host: Hosts = None) -> None:
     if broker_host:
         set_hosts(opened, broker_host)
     with open_database(settings) as database:
-        written = refreshed(settings, opened, database)
+        written = refreshed(settings, opened, database, again=again)
     folder = broker_folder(settings, opened.folder)
     show_written(written, folder)
     if not written.changed and not written.waiting:

@@ -41,10 +41,15 @@ _PUBLIC = 0o644
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long what is signed for the broker counts, in days."""
+    """How long what is signed for the broker counts, in days.
+
+    Attributes:
+        again: sign also what would serve for longer.
+    """
 
     server: float = 365.0
     revocations: float = 30.0
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -125,12 +130,15 @@ def _wanted(
         valid = timedelta(days=lifetimes.revocations)
         path = folder / f"{role}.crl"
         try:
-            signed = fresh_revocations(path, authority, role, of.revoked, valid=valid, now=now)
+            signed = fresh_revocations(
+                path, authority, role, of.revoked, valid=valid, now=now, again=lifetimes.again
+            )
             wanted[path.name] = (signed, _PUBLIC)
         except AuthorityError as error:
             waiting.append(f"{path.name} waits to be signed: {error}")
     try:
-        server = fresh_server(folder, authority, valid=timedelta(days=lifetimes.server), now=now)
+        valid = timedelta(days=lifetimes.server)
+        server = fresh_server(folder, authority, valid=valid, now=now, again=lifetimes.again)
         wanted[SERVER_KEY] = (server.key, secret)
         wanted[SERVER_CERTIFICATE] = (server.certificate, _PUBLIC)
     except AuthorityError as error:

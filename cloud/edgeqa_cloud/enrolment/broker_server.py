@@ -37,8 +37,11 @@ class Server:
     certificate: bytes
 
 
-def fresh_server(folder: Path, authority: Authority, *, valid: timedelta, now: datetime) -> Server:
-    """Key and certificate as they must be: those that are there, or others.
+def fresh_server(
+    folder: Path, authority: Authority, *, valid: timedelta, now: datetime, again: bool = False
+) -> Server:
+    """Key and certificate as they must be: those that are there, or others, or, `again`, another
+    certificate in any case.
 
     Raises:
         AuthorityError: it must be signed, and the key of services is not here or has expired.
@@ -46,7 +49,7 @@ def fresh_server(folder: Path, authority: Authority, *, valid: timedelta, now: d
     """
     key = _key(folder / SERVER_KEY)
     current = None if key is None else read_server(folder)
-    if key is not None and current is not None and _serves(current, key, authority, now):
+    if key and current and not again and _serves(current, key, authority, now):
         return Server(_key_pem(key), pem_of(current).encode())
     key = key or new_key()
     made = authority.sign_server(

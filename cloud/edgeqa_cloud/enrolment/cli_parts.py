@@ -62,7 +62,9 @@ def opened_authority(settings: CloudSettings) -> Authority:
         return Authority.open(folder, ask_passphrase(None))
 
 
-def refreshed(settings: CloudSettings, authority: Authority, database: Database) -> Written:
+def refreshed(
+    settings: CloudSettings, authority: Authority, database: Database, *, again: bool = False
+) -> Written:
     """The broker's files brought up to date.
 
     Raises:
@@ -70,7 +72,7 @@ def refreshed(settings: CloudSettings, authority: Authority, database: Database)
         DatabaseError: with the reason.
     """
     try:
-        return refresh(settings, authority, database, now=datetime.now(UTC))
+        return refresh(settings, authority, database, now=datetime.now(UTC), again=again)
     except DBAPIError as error:
         raise DatabaseError(f"database {database.shown}: {reason(error)}") from error
 

@@ -150,8 +150,8 @@ def revoke(
         except DBAPIError as error:
             raise DatabaseError(f"database {database.shown}: {reason(error)}") from error
         typer.echo(
-            f"{role} {name} is revoked: {done.certificates} certificates, {done.passwords} "
-            "passwords"
+            f"{role} {name} is revoked: {_some(done.certificates, 'certificate')}, "
+            f"{_some(done.passwords, 'password')}"
         )
         if authority is not None:
             tell_broker(settings, authority, database)
@@ -198,6 +198,10 @@ def _line(one: EnrolledView) -> str:
         verb = "expired" if one.state is State.EXPIRED else "until"
         when = f"{verb} {_day(one.expires_ms)}, by {said(one.issued_by)}"
     return f"{one.role:<8} {one.name:<24} {one.state:<9} {one.method:<12} {when}"
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _day(time_ms: int) -> str:

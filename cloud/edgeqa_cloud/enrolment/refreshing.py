@@ -40,7 +40,12 @@ def broker_folder(settings: EnrolmentSettings, authority: Path) -> Path:
 
 
 def refresh(
-    settings: EnrolmentSettings, authority: Authority, database: Database | None, *, now: datetime
+    settings: EnrolmentSettings,
+    authority: Authority,
+    database: Database | None,
+    *,
+    now: datetime,
+    again: bool = False,
 ) -> Written:
     """Bring the broker's files up to date.
 
@@ -49,6 +54,7 @@ def refresh(
         authority: signs; its hosts are read again.
         database: with the registry; None: nobody is enrolled yet.
         now: by our clock.
+        again: sign also what would serve for longer.
 
     Raises:
         AuthorityError: they cannot be written (`output_unwritable`), or the authority is gone.
@@ -66,7 +72,9 @@ def refresh(
                 files=settings.broker_files_seen_as or folder, data=settings.broker_data
             ),
             lifetimes=Lifetimes(
-                server=settings.service_certificate_days, revocations=settings.revocations_days
+                server=settings.service_certificate_days,
+                revocations=settings.revocations_days,
+                again=again,
             ),
             now=now,
         )

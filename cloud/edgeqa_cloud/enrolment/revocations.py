@@ -26,6 +26,7 @@ def fresh_revocations(
     *,
     valid: timedelta,
     now: datetime,
+    again: bool = False,
 ) -> bytes:
     """The list as it must be: the one that is there, or another.
 
@@ -36,13 +37,15 @@ def fresh_revocations(
         revoked: serial numbers and when.
         valid: another counts so long.
         now: by our clock.
+        again: another, whatever the one that is there says.
 
     Raises:
         AuthorityError: it must be signed, and the role's key is not here or has expired.
         OSError: it cannot be read.
     """
     content, current = read_revocations(path, authority.certificates[role])
-    if content is not None and current is not None and _serves(current, revoked, now):
+    serves = not again and current is not None and _serves(current, revoked, now)
+    if serves and content is not None:
         return content
     before = None if current is None else current.last_update_utc
     made = authority.sign_revocations(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -236,7 +237,7 @@ def test_a_revoked_device_is_mute_listed_and_may_come_back(shell: Shell) -> None
         (shell.enrol("pi-7") / "identity.crt").read_bytes()
     ).serial_number
     shell.enrol("pi-8")
-    assert "1 certificates" in shell.ok("revoke", "pi-7", "--reason", "stolen\x1b[31m")
+    assert "1 certificate, 0 passwords" in shell.ok("revoke", "pi-7", "--reason", "stolen\x1b[31m")
     rules = (shell.broker / "device.acl").read_text()
     assert "user pi-7\ntopic deny #\n" in rules
     listed = x509.load_pem_x509_crl((shell.broker / "device.crl").read_bytes())
@@ -344,6 +345,11 @@ def test_the_authority_is_shown_also_where_keys_are_elsewhere(shell: Shell) -> N
 
 def test_what_waits_for_a_key_ends_with_5(shell: Shell) -> None:
     shell.enrol("anna", "--client")
+    shell.ok("authority", "refresh", "--again", "--revocations-days", "400")
+    listed = x509.load_pem_x509_crl((shell.broker / "client.crl").read_bytes())
+    assert listed.next_update_utc is not None
+    assert listed.next_update_utc - listed.last_update_utc > timedelta(days=399)
+    assert "nothing to change" in shell.ok("authority", "refresh")
     (shell.folder / "authority" / "client" / "ca.key").rename(shell.folder / "offline")
     shell.ok("revoke", "anna", "--client")
     found = shell.run("authority", "refresh")
