@@ -12,9 +12,8 @@ from edgeqa.installing.errors import InstallError
 from edgeqa.installing.place import Place
 from edgeqa.installing.service import Service, Wanted, check, install
 from edgeqa.installing.steps import Say
-from edgeqa_agent.install_bundle import CONFIG, Bundle, installed_device, read_bundle
+from edgeqa_agent.install_bundle import CONFIG, STATE, Bundle, installed_device, read_bundle
 
-STATE = Path("/var/lib/edgeqa")
 SLOTS = (Path("/opt/edgeqa"), Path("/opt/edgeqa-2"))
 # Records waiting to be sent (32 MiB), what a download leaves free (64), and a package of the size
 # of an int8 DistilBERT (68), on disk once and while it is fetched.

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import structlog
+
 from edgeqa.errors import ConfigError
 from edgeqa.identity.certificate import Identity, read_identity
-from edgeqa.identity.roles import Role
 from edgeqa.installing.errors import InstallError
 from edgeqa.settings import load_settings
 from edgeqa.tls import CertificateFiles
+from edgeqa_agent.identity import FOLDER, OwnIdentity
 from edgeqa_agent.settings import AgentSettings
 
 CONFIG = Path("/etc/edgeqa")
+STATE = Path("/var/lib/edgeqa")
 SETTINGS_FILE = "agent.toml"
 # What a bundle may hold; more, or larger, is a mistaken path.
 _MOST_FILES = 32
@@ -41,7 +44,8 @@ class Bundle:
         broker: where it connects to.
         files: content by name.
         secrets: names of those that only the agent may read.
-        identity: its certificate; None where it has a password, or nothing.
+        identity: its certificate, or a newer one that the device renewed; None where it has a
+            password, or nothing.
     """
 
     device: str
@@ -71,14 +75,27 @@ def read_bundle(folder: Path, *, now: datetime, root: Path) -> Bundle:
     places = {name: _place(folder, files, settings, name, root) for name in _FILES}
     identity = None
     if (certificate := places["broker_cert_file"]) is not None:
-        identity = read_identity(CertificateFiles(certificate, places["broker_key_file"]))
-        identity.check_owner(Role.DEVICE, settings.device)
+        own = CertificateFiles(certificate, places["broker_key_file"])
+        if folder != root / CONFIG.relative_to("/"):
+            read_identity(own)  # a new bundle must be whole, whatever the device has besides
+        identity = _best(own, settings.device, root=root, now=now)
         identity.check_time(now)
     named = [getattr(settings, name) for name in ("broker_key_file", "broker_password_file")]
     if settings.broker_key_file is None:
         named.append(settings.broker_cert_file)
     secrets = frozenset(path.name for path in named if path and path.parent == CONFIG)
     return Bundle(settings.device, settings.broker, files, secrets, identity)
+
+
+def _best(own: CertificateFiles, device: str, *, root: Path, now: datetime) -> Identity:
+    """What the agent will use: the bundle's, or what it has renewed since."""
+    return OwnIdentity(
+        bundle=own,
+        folder=root / STATE.relative_to("/") / FOLDER,
+        device=device,
+        log=structlog.get_logger(),
+        now=lambda: now,
+    ).current()
 
 
 def installed_device(root: Path) -> str | None:

@@ -366,6 +366,27 @@ def test_a_bundle_that_cannot_work_is_refused_before_anything_is_done(
     assert tree(image) == before
 
 
+def test_what_the_device_has_renewed_counts(
+    image: Path, bundle: Path, authority: TestAuthority
+) -> None:
+    """A bundle's certificate lasts 90 days; upgrades of later years must not ask for another."""
+    edgeqa("agent", "install", bundle, "--root", image)
+    long_ago = datetime.now(UTC) - timedelta(days=9)
+    old = authority.issue(Role.DEVICE, "pi5", since=long_ago, days=8)
+    (image / "etc/edgeqa/identity.crt").write_bytes(old.cert)
+    (image / "etc/edgeqa/identity.key").write_bytes(old.key)
+    without = edgeqa("agent", "install", "--root", image)
+
+    renewed = authority.issue(Role.DEVICE, "pi5")
+    (image / "var/lib/edgeqa/identity").mkdir()
+    (image / "var/lib/edgeqa/identity/renewed.pem").write_bytes(renewed.key + renewed.cert)
+    done = edgeqa("agent", "install", "--root", image)
+
+    assert without.returncode == 3
+    assert without.stderr.endswith("[certificate_expired]\n")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_device_does_not_become_another_by_mistake(
     image: Path, bundle: Path, authority: TestAuthority, tmp_path: Path
 ) -> None:
