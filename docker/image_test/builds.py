@@ -62,6 +62,7 @@ class Builder:
             "buildah", "--root", storage, "--runroot", work / "run",
             "--storage-driver", _driver(storage),
         ]  # fmt: skip
+        run([*self._buildah, "rm", "--all"])  # what an earlier run left mounted
 
     def base(self, architecture: str) -> str:
         """The base image of an architecture, made of a root by debootstrap; its name."""
