@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -120,20 +119,6 @@ def test_a_revoked_agent_is_mute_at_once_and_kept_out_later(site: Site) -> None:
     site.pod.up("broker")
     site.pod.wait_for(lambda: "certificate_refused" in site.pod.log("agent"), "a refusal")
     site.pod.wait_for(lambda: site.pod.healthy("broker"), "a healthy broker")
-
-
-def test_another_start_keeps_what_is_there_and_who_was_revoked(site: Site) -> None:
-    before = {
-        path: path.read_bytes()
-        for path in (site.pod.folder / "volumes").rglob("*")
-        if path.suffix in {".key", ".crt", ".toml"}
-    }
-    site.pod.up("prepare", "init")
-    assert site.pod.running["init"].wait(60) == 0
-    assert "agent-1 has its certificate" in site.pod.log("init")
-    assert before == {path: path.read_bytes() for path in before}
-    listed = site.cloud("edgeqa", "cloud", "enrolled", "--role", "device", "--json").stdout
-    assert [json.loads(line)["state"] for line in listed.splitlines()] == ["revoked"]
 
 
 def test_a_revoked_client_is_refused(site: Site) -> None:

@@ -28,7 +28,7 @@ from edgeqa_cloud.settings import CloudSettings
 
 GUIDE = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 # The oldest and the newest that kubernetes-validate carries, and what lies between.
-VERSIONS = ("1.25", "1.28", "1.31", "1.34", "1.37")
+VERSIONS = ("1.25", "1.31", "1.37")
 _NEVER = ("hostNetwork", "hostPID", "hostIPC")
 # Volumes that the standard `restricted` allows.
 _ALLOWED_VOLUMES = {
