@@ -11,8 +11,8 @@ INSTALL_CODES: tuple[Code, ...] = (
          "Put `sudo` before the command."),
     Code("no_systemd", _C, "This machine was not booted with systemd.",
          "Use the container; or install into an image's folder with `--root`."),
-    Code("wrong_machine", _C, "The processor, the Python or the systemd is not one that EdgeQA runs "
-         "with.",
+    Code("wrong_machine", _C,
+         "The processor, the Python or the systemd is not one that EdgeQA runs with.",
          "Use a 64-bit Debian 12 or Raspberry Pi OS (bookworm), or newer."),
     Code("program_unusable", _C, "The service could not run EdgeQA from where it is installed, or "
          "others than root could change it.",
@@ -20,7 +20,8 @@ INSTALL_CODES: tuple[Code, ...] = (
          "in the way."),
     Code("bundle_unusable", _C, "A folder is not a whole bundle of `edgeqa cloud enrol`.",
          "Copy the bundle's folder again, with all its files."),
-    Code("installed_as_another", _C, "This machine is installed as another device than the bundle's.",
+    Code("installed_as_another", _C,
+         "This machine is installed as another device than the bundle's.",
          "Copy the bundle of this device, or remove the other: `edgeqa agent uninstall --purge`."),
     Code("service_failed", _C, "The service was installed and did not come up; all was taken back.",
          "The message has its last words; then `journalctl -u edgeqa-agent`."),
@@ -32,7 +33,7 @@ INSTALL_CODES: tuple[Code, ...] = (
          "Install it first; a version in a place of your own is upgraded there."),
     Code("no_way_back", _C, "There is no version before this one.",
          "Install the one that you want: `edgeqa agent upgrade VERSION`."),
-    Code("upgrade_failed", _C, "Another version could not be installed, or did not come up; the one "
-         "before runs.",
+    Code("upgrade_failed", _C,
+         "Another version could not be installed, or did not come up; the one before runs.",
          "The lines above say why."),
 )  # fmt: skip
