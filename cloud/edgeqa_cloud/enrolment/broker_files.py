@@ -8,6 +8,7 @@ the same, they stay as they are.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -78,7 +79,8 @@ def write_broker_files(
 
     Args:
         folder: where; made if it is not there. With its setgid bit set, secrets in it can be read
-            by its group (0640), else by their owner alone (0600).
+            by its group (0640), else by their owner alone (0600). Written by root, files are the
+            folder's owner's.
         authority: signs; a role's key that is not here makes only that role's signatures wait.
         members: of each role.
         view: what the broker sees.
@@ -90,17 +92,17 @@ def write_broker_files(
     """
     try:
         folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-        secret = 0o640 if folder.stat().st_mode & stat.S_ISGID else 0o600
+        owner = folder.stat()
+        secret = 0o640 if owner.st_mode & stat.S_ISGID else 0o600
         written = Written()
         wanted = _wanted(
             folder, authority, members,
             view=view, lifetimes=lifetimes, now=now, secret=secret, waiting=written.waiting,
         )  # fmt: skip
         for name, (content, mode) in wanted.items():
-            if _differs(folder / name, content, mode):
-                write_atomic(folder / name, content, mode=mode)
+            if _put(folder / name, content, mode, owner):
                 written.changed.append(name)
-        _stamp(folder, wanted)
+        _put(folder / STAMP, _digest(wanted), _PUBLIC, owner)
     except OSError as error:
         raise AuthorityError(
             f"{error.filename or folder}: cannot be written: {error.strerror}",
@@ -170,17 +172,24 @@ def _filled(name: str, variables: Mapping[str, str]) -> bytes:
     return Template(template).substitute(variables).encode()
 
 
-def _differs(path: Path, content: bytes, mode: int) -> bool:
+def _put(path: Path, content: bytes, mode: int, owner: os.stat_result) -> bool:
+    """Write a file where it differs; whether it did."""
+    root = os.geteuid() == 0
     try:
-        return path.read_bytes() != content or stat.S_IMODE(path.stat().st_mode) != mode
+        now = path.stat()
+        theirs = root and (now.st_uid, now.st_gid) != (owner.st_uid, owner.st_gid)
+        if path.read_bytes() == content and stat.S_IMODE(now.st_mode) == mode and not theirs:
+            return False
     except FileNotFoundError:
-        return True
+        pass
+    write_atomic(path, content, mode=mode)
+    if root:  # else rules would be there that the broker cannot read, which it takes for none
+        os.chown(path, owner.st_uid, owner.st_gid)
+    return True
 
 
-def _stamp(folder: Path, wanted: Mapping[str, tuple[bytes, int]]) -> None:
+def _digest(wanted: Mapping[str, tuple[bytes, int]]) -> bytes:
     digest = hashlib.sha256()
     for name, (content, _) in sorted(wanted.items()):
         digest.update(f"{name} {len(content)}\n".encode() + content)
-    line = f"{digest.hexdigest()}\n".encode()
-    if _differs(folder / STAMP, line, _PUBLIC):
-        write_atomic(folder / STAMP, line, mode=_PUBLIC)
+    return f"{digest.hexdigest()}\n".encode()

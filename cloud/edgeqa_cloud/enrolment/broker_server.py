@@ -77,7 +77,7 @@ def _serves(
     return (
         current.public_key() == key.public_key()
         and _names(current) == set(authority.about.hosts)
-        and now.astimezone(UTC) < end - (end - begin) / 3
+        and begin <= now.astimezone(UTC) < end - (end - begin) / 3
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,8 +19,6 @@ from edgeqa_cloud.enrolment.membership import Membership, membership
 from edgeqa_cloud.enrolment.passphrase import read_passphrase
 from edgeqa_cloud.enrolment.refusals import AuthorityError
 from edgeqa_cloud.enrolment_settings import EnrolmentSettings
-
-_LOCK = ".lock"
 
 
 def open_authority(settings: EnrolmentSettings) -> Authority | None:
@@ -91,11 +90,14 @@ def _members(database: Database | None, now: datetime) -> dict[Role, Membership]
 def _alone(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("ab")
+        # The folder itself: a file in it might be another account's, as when root came first.
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise AuthorityError(
             f"{folder}: cannot be written: {error.strerror}", code="output_unwritable"
         ) from error
-    with lock:
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)

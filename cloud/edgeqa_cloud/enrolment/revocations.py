@@ -16,6 +16,7 @@ from edgeqa_cloud.enrolment.authority import Authority
 from edgeqa_cloud.enrolment.certificates import pem_of
 
 _DAY = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
 
 
 def fresh_revocations(
@@ -74,7 +75,8 @@ def read_revocations(
 def _serves(
     current: x509.CertificateRevocationList, revoked: Sequence[tuple[int, datetime]], now: datetime
 ) -> bool:
-    end = current.next_update_utc
-    half = None if end is None else current.last_update_utc + (end - current.last_update_utc) / 2
-    listed = {one.serial_number for one in current}
-    return half is not None and now.astimezone(UTC) < half and listed == {one for one, _ in revoked}
+    begin, end = current.last_update_utc, current.next_update_utc
+    if end is None or {one.serial_number for one in current} != {one for one, _ in revoked}:
+        return False
+    # A clock that went back: nobody takes a list of the future.
+    return begin - _SECOND <= now.astimezone(UTC) < begin + (end - begin) / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import stat
 import subprocess
@@ -58,7 +59,7 @@ def write(
         authority,
         members or NOBODY,
         view=BrokerView(files=folder),
-        lifetimes=Lifetimes(**lifetimes),
+        lifetimes=Lifetimes(**lifetimes),  # type: ignore[arg-type]  # days alone
         now=now,
     )
 
@@ -118,9 +119,33 @@ def test_each_list_is_later_than_the_one_before_it_also_within_a_second(
     times = [one.last_update_utc for one in lists]
     assert times == sorted(set(times))
     assert times[-1] <= now
-    # Also when a clock went back.
-    write(kept, tmp_path, now - timedelta(days=1), revoked(9, at=now))
-    assert crl(tmp_path).last_update_utc > times[-1]
+
+
+def test_nothing_of_the_future_stays_when_a_clock_is_set_back(
+    kept: Authority, now: datetime, tmp_path: Path
+) -> None:
+    """With the right time, nobody takes a list or a certificate that is not valid yet."""
+    write(kept, tmp_path, now + timedelta(days=2))
+    assert set(write(kept, tmp_path, now).changed) == {
+        *(f"{role}.crl" for role in Role), "server.crt",
+    }  # fmt: skip
+    server = read_server(tmp_path)
+    assert server is not None
+    assert server.not_valid_before_utc <= now
+    assert all(crl(tmp_path, role).last_update_utc <= now for role in Role)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_writes_is_the_folders_owners(
+    kept: Authority, now: datetime, tmp_path: Path
+) -> None:
+    """Mosquitto takes rules that it cannot read for none, and allows everything."""
+    write(kept, tmp_path, now)
+    os.chown(tmp_path, 10001, 10002)
+    assert len(write(kept, tmp_path, now).changed) == 15
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in tmp_path.iterdir()}
+    assert owners == {(10001, 10002)}
+    assert write(kept, tmp_path, now) == Written([], [])
 
 
 def test_openssl_refuses_by_the_list_and_takes_the_others(
