@@ -9,6 +9,8 @@
 #   make docs          regenerate the pages of docs/ that are made from code
 #   make bench         the benchmarks of docs/benchmarks.md
 #   make soak          model swaps under load, and the memory after hundreds of them
+#   make image-test    builds the images for arm64 without a registry and runs them (emulated)
+#   make audit         known vulnerabilities of what constraints.txt pins
 #   make lock          resolve constraints.txt anew
 #
 # pip's own settings apply. Where its index has CUDA builds of torch, name one with CPU builds in
@@ -20,19 +22,19 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow check format docs bench soak lock clean fleet dev \
-  mosquitto postgresql prometheus chromium
+.PHONY: demo test test-slow check format docs bench soak image-test audit lock clean fleet dev \
+  mosquitto postgresql prometheus chromium sandbox
 
 demo: fleet mosquitto
 	$(BIN)/edgeqa demo $(if $(ONCE),--once)
 
 # A worker more than there are cores, as many tests wait for processes; the tests of a file share what
 # they made, so they stay together, and the long ones come first (tests/conftest.py).
-test: dev mosquitto postgresql prometheus chromium
+test: dev mosquitto postgresql prometheus chromium sandbox
 	$(BIN)/pytest -m "not slow" --numprocesses $$(($$(nproc) + 1)) --dist loadfile \
 	  --no-loadscope-reorder $(ARGS)
 
-test-slow: dev mosquitto postgresql prometheus chromium
+test-slow: dev mosquitto postgresql prometheus chromium sandbox
 	$(BIN)/pytest -m slow --timeout 3600 $(ARGS)
 
 check: dev
@@ -58,6 +60,11 @@ bench: dev mosquitto
 soak: dev mosquitto
 	$(BIN)/python benchmarks/swaps.py $(ARGS)
 
+audit: $(BIN)/python
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/python docker/audit.py $(ARGS)
+
 lock: dev
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url \
@@ -65,7 +72,7 @@ lock: dev
 	  --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis bench-out
+	rm -rf $(VENV) .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis bench-out
 
 fleet: $(VENV)/.fleet
 dev: $(VENV)/.dev
@@ -113,3 +120,12 @@ chromium:
 	  { echo "installing chromium"; $(SUDO) apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq \
 	      --no-install-recommends chromium >/dev/null; }
+
+# What the tests run containers' processes and systemd's units in.
+sandbox:
+	@for need in bwrap ip systemd-analyze sqlite3 unshare; do \
+	  command -v $$need >/dev/null || missing=1; done; [ -z "$$missing" ] || \
+	  { echo "installing what the tests run services in"; $(SUDO) apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) env RUNLEVEL=1 apt-get install -y -qq \
+	      --no-install-recommends bubblewrap iproute2 systemd sqlite3 util-linux python3-venv \
+	      >/dev/null; }

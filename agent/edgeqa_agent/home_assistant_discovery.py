@@ -160,7 +160,7 @@ def _question(topics: DeviceTopics, context_id: str) -> Entity:
         "command_template": f'{{"schema": 1, {fields}, "context_id": "{context_id}"}}',
         "state_topic": topics.home_answer,
         "value_template": f"{{{{ value_json.attributes.question[:{MAX_STATE_CHARS}] }}}}",
-        # An empty one is refused by the agent, with a reason that is shown; and Home Assistant strips
+        # An empty one is refused by the agent, with a reason that is shown; Home Assistant strips
         # what it shows, so that a question of blanks would be shorter than any other minimum.
         "min": 0,
         "max": MAX_STATE_CHARS,

@@ -9,7 +9,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "schema": 1,
         "id": "f2b1c8d07a5e4c39",
         "device": "pi5",
-        "request": "-----BEGIN CERTIFICATE REQUEST-----\nMIHs…\n-----END CERTIFICATE REQUEST-----\n",
+        "request": "-----BEGIN CERTIFICATE REQUEST-----\nMIH…\n-----END CERTIFICATE REQUEST-----\n",
     },
 }
 REPLIES: dict[str, dict[str, Any]] = {

@@ -104,19 +104,20 @@ class Outbox:
             PayloadError: the fields are no such record.
             OutboxError: it cannot be written, or is too large; it is counted as dropped.
         """
-        record = self._append(None, record_type, fields)
+        record = self.append_once(None, record_type, **fields)
         assert record is not None  # noqa: S101  only a key that is there already makes it None
-        self.on_record(record)
-        self.on_waiting()
         return record
 
-    def append_once(self, key: str, record_type: type[RecordT], **fields: Any) -> RecordT | None:
+    def append_once(
+        self, key: str | None, record_type: type[RecordT], **fields: Any
+    ) -> RecordT | None:
         """The same, unless a record was appended with this key before, also in an earlier boot.
 
         The newest `MAX_KEYS` are remembered. Returns: None: it was.
         """
         record = self._append(key, record_type, fields)
         if record is not None:
+            self.on_record(record)
             self.on_waiting()
         return record
 
@@ -277,13 +278,13 @@ class Outbox:
 
     def _entered(self) -> Shelf:
         """What is in the file; the device and its boot are."""
-        if self._shelf is None or not self._is_current():
+        if self._shelf is None or self._generation != self._file.generation:
             with self._changing() as (_, shelf):
                 return shelf
         return self._shelf
 
     def _known(self, db: sqlite3.Connection) -> Shelf:
-        if self._shelf is not None and self._is_current():
+        if self._shelf is not None and self._generation == self._file.generation:
             return self._shelf
         if self._shelf is not None and self._files != self._file.generation:
             # The file that held these is damaged; what of them was sent, nobody knows any more.
@@ -294,9 +295,6 @@ class Outbox:
             db, self.device, self.boot_id, last=self._last, most_empty=MAX_EMPTY_BOOTS
         )
         return self._shelf
-
-    def _is_current(self) -> bool:
-        return self._generation == self._file.generation
 
     def _running_ms(self, shelf: Shelf) -> int:
         return shelf.begun_ms + self.uptime_ms()

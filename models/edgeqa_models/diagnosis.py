@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeqa.manifest import Sizes
-from edgeqa.reader.engine import OUTPUTS
+from edgeqa.reader.loading import OUTPUTS
 from edgeqa_models.checkpoint import ReaderCheckpoint
 from edgeqa_models.padded import pad, windows_of
 from edgeqa_models.parity import TOLERANCE

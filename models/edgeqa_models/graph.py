@@ -18,7 +18,7 @@ from torch.jit._trace import TracerWarning
 
 from edgeqa.errors import ModelLoadError
 from edgeqa.manifest import Architecture
-from edgeqa.reader.engine import OUTPUTS
+from edgeqa.reader.loading import OUTPUTS
 from edgeqa_models.checkpoint import ReaderCheckpoint
 from edgeqa_models.distilbert import as_bert
 from edgeqa_models.portable import IR_VERSION, OPSET, operators

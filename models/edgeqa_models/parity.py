@@ -17,7 +17,7 @@ from tokenizers import Encoding
 
 from edgeqa.errors import GateError
 from edgeqa.manifest import Sizes
-from edgeqa.reader.engine import OUTPUTS
+from edgeqa.reader.loading import OUTPUTS
 from edgeqa.reader.spans import Logits, TokenSpan, context_slice, read_window
 from edgeqa_models.checkpoint import ReaderCheckpoint
 from edgeqa_models.padded import pad, windows_of

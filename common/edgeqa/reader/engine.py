@@ -10,19 +10,18 @@ Thread: any; `prepare` and `read` share nothing that changes.
 
 from __future__ import annotations
 
-import functools
-import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
-from edgeqa.errors import EdgeqaError, ModelLoadError, PayloadError
+from edgeqa.errors import EdgeqaError, PayloadError
 from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Package, Sizes
+from edgeqa.reader.loading import OUTPUTS, check_token_types, load_session, load_tokenizer
 from edgeqa.reader.spans import (
     Logits,
     TextSpan,
@@ -32,10 +31,7 @@ from edgeqa.reader.spans import (
     merge,
     read_window,
 )
-from edgeqa.reader.windows import CONTEXT, QUESTION, Windower, WindowSizes
-
-KNOWN_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
-OUTPUTS = ["start_logits", "end_logits"]
+from edgeqa.reader.windows import Windower, WindowSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +115,17 @@ class Engine:
         Raises:
             ModelLoadError: as `load`.
         """
-        loaded = _load_tokenizer(tokenizer, vocabulary)
-        wide = _load_session(model, threads)
+        loaded = load_tokenizer(tokenizer, vocabulary)
+        wide = load_session(model, threads)
         if any(node.name == "token_type_ids" for node in wide.get_inputs()):
-            _check_token_types(loaded, str(tokenizer))
+            check_token_types(loaded, str(tokenizer))
         windower = Windower(
             tokenizer=loaded,
             sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
         )
         return cls(
             wide=wide,
-            narrow=wide if threads == 1 else _load_session(model, 1),
+            narrow=wide if threads == 1 else load_session(model, 1),
             windower=windower,
             max_answer_tokens=sizes.max_answer_tokens,
             threads=threads,
@@ -231,74 +227,3 @@ class Engine:
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         shortest = self._windower.cut("a", "a")[0]
         self._narrow.run(OUTPUTS, self.feeds(shortest), options)
-
-
-def _load_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise ModelLoadError(f"{path}: not a tokenizer: {error}") from error
-    if tokenizer.get_vocab_size() > vocabulary:
-        raise ModelLoadError(
-            f"{path}: {tokenizer.get_vocab_size()} tokens, but the model knows {vocabulary}"
-        )
-    order = [part for part, _ in itertools.groupby(tokenizer.encode("a", "b").sequence_ids)]
-    if order != [None, QUESTION, None, CONTEXT, None]:
-        raise ModelLoadError(f"{path}: does not build [CLS] question [SEP] context [SEP]")
-    return tokenizer
-
-
-def _check_token_types(tokenizer: Tokenizer, path: str) -> None:
-    """A model that was trained with token types and gets none only answers worse."""
-    probe = tokenizer.encode("a", "b")
-    pairs = zip(probe.sequence_ids, probe.type_ids, strict=True)
-    if any(part is not None and part != kind for part, kind in pairs):
-        raise ModelLoadError(
-            f"{path}: gives question and context the token types {probe.type_ids}; the model wants "
-            "0 and 1"
-        )
-
-
-@functools.cache
-def _share_buffers() -> None:
-    """Let all sessions of this process take their buffers from one arena, once.
-
-    They run largely in turns: a session of its own would keep as much again as it ever needed.
-    """
-    memory = ort.OrtMemoryInfo(
-        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
-    )
-    ort.create_and_register_allocator(memory, None)
-
-
-def _load_session(path: Path, threads: int) -> ort.InferenceSession:
-    _share_buffers()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A thread that spins for work takes the core from whoever brings the work; without spinning
-    # `benchmarks/serving.py` gave clearly more questions per second on two busy cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    # A plan of buffers is kept for each length of window that ever came, and gains no time here.
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3  # errors; warnings of the optimiser help nobody in production
-    try:
-        session = ort.InferenceSession(
-            str(path), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise ModelLoadError(f"{path}: onnxruntime refuses it: {error}") from error
-    _check_interface(session, str(path))
-    return session
-
-
-def _check_interface(session: ort.InferenceSession, path: str) -> None:
-    inputs = {node.name for node in session.get_inputs()}
-    outputs: Sequence[str] = [node.name for node in session.get_outputs()]
-    if "input_ids" not in inputs or not inputs <= KNOWN_INPUTS or set(outputs) != set(OUTPUTS):
-        raise ModelLoadError(
-            f"{path}: inputs {sorted(inputs)} and outputs {sorted(outputs)} are not those of an "
-            f"extractive reader ({sorted(KNOWN_INPUTS)} to {OUTPUTS})",
-            code="model_interface",
-        )
