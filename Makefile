@@ -60,6 +60,16 @@ bench: dev mosquitto
 soak: dev mosquitto
 	$(BIN)/python benchmarks/swaps.py $(ARGS)
 
+# As root. ARGS="--full-size PACKAGE" measures that one's memory too (benchmarks/fullsize.py makes it).
+IMAGE_WORK ?= build/image-test
+image-test: dev mosquitto
+	@for need in debootstrap buildah crun qemu-aarch64-static; do \
+	  command -v $$need >/dev/null || missing=1; done; [ -z "$$missing" ] || \
+	  { echo "installing what builds images"; $(SUDO) apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends \
+	      debootstrap buildah crun qemu-user-static >/dev/null; }
+	PYTHONPATH=docker $(BIN)/python -m image_test --work $(IMAGE_WORK) $(ARGS)
+
 audit: $(BIN)/python
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit

@@ -20,6 +20,7 @@ from image_test.answers import compare, sample
 from image_test.asking import Site
 from image_test.bases import MACHINES, enable_emulation, native
 from image_test.builds import Builder, Image
+from image_test.cloud import serve_cloud
 from image_test.memory import Memory, measure
 from image_test.parts import checked_parts
 from image_test.refusals import foreign, refuse, without_space
@@ -114,6 +115,15 @@ class Run:
         if found.most > most:
             raise ImageTestError(f"{name}: more than {most / _MB:.0f} MB")
 
+    def cloud_life(self, image: Image) -> None:
+        """A container of the cloud side from start to end, and one that cannot work."""
+        served = serve_cloud(self.site, image)
+        self._say(f"  container: healthy {served.healthy_s:.1f} s after its start: {served.health}")
+        self._say(f"  pages: {served.pages}; a device enrolled: {' '.join(served.enrolled)}")
+        self._say(f"  SIGTERM: ended with {served.exit_code}")
+        self._say(f"  no database: exit 3, held till then\n    {served.refusal}")
+        self.report[f"cloud {image.architecture}"] = asdict(served)
+
     def foreign(self, image: Image) -> None:
         """What the kernel says without an emulator."""
         self._say(f"  another architecture's image, no emulator: {foreign(self._work, image)}")
@@ -192,7 +202,7 @@ def _run(
                 run.memory(images[native()], full_size.resolve(), MOST_FULL_SIZE, "full-size")
         if "cloud" in steps:
             for one in architectures:
-                run.image("cloud", one)
+                run.cloud_life(run.image("cloud", one))
 
 
 def _in_words(name: str, found: Memory) -> str:

@@ -111,7 +111,7 @@ class Container:
     def execute(self, command: Sequence[str], *, timeout_s: float = 120) -> tuple[int, str]:
         """Run a command inside, as a health check does; its exit code and what it said."""
         done = subprocess.run(
-            self._crun("exec", self.name, *command),
+            self._crun("exec", "--user", self.image.config["User"], self.name, *command),
             capture_output=True,
             text=True,
             timeout=timeout_s,
