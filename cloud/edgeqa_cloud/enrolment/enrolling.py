@@ -32,6 +32,8 @@ from edgeqa_cloud.enrolment.names import check_name
 from edgeqa_cloud.enrolment.passwords import IssuedPassword, issue_password
 from edgeqa_cloud.enrolment.refusals import AlreadyEnrolledError
 
+# Answered below `edgeqa/v1/clients/NAME`: of one name, each would read the other's answers.
+_APART = {Role.CLIENT: Role.SERVICE, Role.SERVICE: Role.CLIENT}
 # A root of trust takes some kilobytes.
 _MAX_ROOT_BYTES = 1 << 20
 
@@ -126,6 +128,12 @@ def _record(
         raise AlreadyEnrolledError(
             f"{wish.role} {wish.name!r} is enrolled already; --again issues another for the same "
             "name, `edgeqa cloud revoke` ends what it has"
+        )
+    other = _APART.get(wish.role)
+    if other is not None and registry.enrolled(connection, other, wish.name, now=now):
+        raise AlreadyEnrolledError(
+            f"{wish.name!r} is the name of a {other}, whose answers a {wish.role} of that name "
+            "would read; take another"
         )
     known = registry.known(connection, wish.role, wish.name)
     registry.record(connection, issued, issued_by=actor)

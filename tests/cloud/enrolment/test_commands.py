@@ -232,6 +232,24 @@ def test_twice_is_once_unless_wished_again(shell: Shell) -> None:
     shell.ok("enrol", "pi-7", "--client", "--output", str(shell.folder / "third"))
 
 
+def test_a_client_and_a_service_do_not_share_a_name(shell: Shell) -> None:
+    """Both are answered below it, so each would read what the other is told."""
+    shell.enrol("cloud", "--service")
+    said = shell.refused(
+        "already_enrolled", "enrol", "cloud", "--client", "--output", str(shell.folder / "else")
+    )
+    assert "'cloud' is the name of a service" in said
+    assert not (shell.folder / "else" / "cloud").exists()
+    shell.enrol("panel", "--client")
+    shell.refused("already_enrolled", "enrol", "panel", "--service", "--again", "--output",
+                  str(shell.folder / "else"))  # fmt: skip
+    rows = shell.rows()
+    shell.ok(
+        "enrol", "panel", "--output", str(shell.folder / "else")
+    )  # a device is not answered there
+    assert shell.rows() == rows + 1
+
+
 def test_a_revoked_device_is_mute_listed_and_may_come_back(shell: Shell) -> None:
     serial = x509.load_pem_x509_certificate(
         (shell.enrol("pi-7") / "identity.crt").read_bytes()
