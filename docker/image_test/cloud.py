@@ -26,7 +26,7 @@ class CloudServed:
         health: what that said.
         pages: what was fetched from it, and the status.
         enrolled: what `edgeqa cloud enrol` wrote.
-        refusal: of a container that is told of no database.
+        refusal: of a container with a typing mistake in a variable.
         exit_code: after SIGTERM.
     """
 
@@ -114,10 +114,11 @@ def _enrol(container: Container) -> list[str]:
 
 
 def _refused(site: Site, image: Image) -> str:
-    """A container that is told of no database: held, and why."""
+    """A container with a typing mistake in a variable: held, and why."""
     name = f"cloud-bad-{image.architecture}"
     container = Container(
         image=image, name=name, work=site.work,
+        environment={"EDGEQA_CLOUD_DATABSE": _DATABASE},
         mounts={"/var/lib/edgeqa": site.data(name)},
     )  # fmt: skip
     with container:
