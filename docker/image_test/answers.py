@@ -1,10 +1,10 @@
 """Do two architectures answer alike? The same questions, to a container of each.
 
 The integer parts of an int8 model compute the same everywhere. What is in between, such as GELU and
-layer normalisation, differs in its last bit. Now and then such a bit decides how a number is rounded
-to eight, and after some layers scores differ by hundredths. Spans are the same, except where a
-device has two that are all but equal to choose from. Those are ties and are shown; all else is a
-fault.
+layer normalisation, differs in its last bit. Now and then such a bit decides how a number is
+rounded to eight, and after some layers scores differ by hundredths. Spans are the same, except
+where a device has two that are all but equal to choose from. Those are ties and are shown; all else
+is a fault.
 """
 
 from __future__ import annotations
