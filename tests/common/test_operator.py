@@ -276,36 +276,6 @@ def test_a_broker_that_does_not_let_us_wish(start_broker: Any, tmp_path: Any) ->
         operator.wish("other", "new", "1.0.0")
 
 
-def test_the_rights_on_the_page_are_enough(start_broker: Any, tmp_path: Path) -> None:
-    table = re.findall(r"^\| (operator|device `pi5`) \|(.*?)\|(.*?)\|$", PAGE, re.MULTILINE)
-    assert len(table) == 2
-    lines = []
-    for (_, writes, reads), user in zip(table, ("operator", "pi5"), strict=True):
-        lines.append(f"user {user}")
-        for access, cell in (("write", writes), ("read", reads)):
-            topics = re.findall(r"`…(.*?)`", cell)
-            lines += [f"topic {access} edgeqa/v1{topic}" for topic in topics]
-    lines.append("topic write edgeqa/v1/devices/pi5/status")
-    acl, words = tmp_path / "acl", {"operator": "one", "pi5": "two"}
-    acl.write_text("\n".join(lines) + "\n")
-    acl.chmod(0o600)
-    broker: Broker = start_broker(users=words, extra=(f"acl_file {acl}",))
-    settings = {}
-    for user, word in words.items():
-        (tmp_path / user).write_text(word)
-        settings[user] = {"broker_username": user, "broker_password_file": tmp_path / user}
-    with (
-        FakeDevice(broker.address(**settings["pi5"])),
-        Operator(broker=broker.address_settings(**settings["operator"])) as operator,
-    ):
-        wish_id = new_wish_id()
-        following = operator.follow("pi5", wish_id, 30)
-        operator.wish("pi5", "new", "2.0.0", wish_id=wish_id)
-        assert [str(one.state) for one in following][-1] == "active"
-        assert operator.status("pi5").status == "online"
-        assert operator.command("pi5", "ping").status == "ok"
-
-
 def test_a_command_carries_what_makes_it_safe(broker: Broker) -> None:
     with FakeDevice(broker.address()) as device, Operator(broker=broker.url) as operator:
         before_ms = int(time.time() * 1000)

@@ -95,7 +95,7 @@ def guarded_system(folder: Path) -> Iterator[GuardedSystem]:
         site = stack.enter_context(GuardedSite(folder, passphrase=True))
         members = {
             "cloud": site.enrol(Role.SERVICE, "cloud"),
-            "pi-1": site.enrol(Role.DEVICE, "pi-1", "--group", "hall", "--days", "0.2"),
+            "pi-1": site.enrol(Role.DEVICE, "pi-1", "--group", "hall", "--days", "0.004"),
             "pi-2": site.enrol(Role.DEVICE, "pi-2", "--group", "hall", password=True),
             "alice": site.enrol(Role.CLIENT, "alice"),
             "bob": site.enrol(Role.CLIENT, "bob", password=True),

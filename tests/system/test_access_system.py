@@ -132,7 +132,9 @@ def test_a_rollout_reaches_the_device(system: GuardedSystem) -> None:
 
 def test_a_device_renews_its_certificate(system: GuardedSystem) -> None:
     wait_until(
-        lambda: bool(log_line(system.folder / "pi-1.log", "certificate_renewed")), "a certificate"
+        lambda: bool(log_line(system.folder / "pi-1.log", "certificate_renewed")),
+        "a certificate",
+        timeout_s=120,
     )
     assert list((system.folder / "state-pi-1" / "identity").glob("*.pem"))
 

@@ -199,10 +199,17 @@ def test_another_prefix_takes_the_place_of_the_one_before(broker: Broker, tmp_pa
             check_discovery(announced.topic, announced.payload, prefix="ha/site")
 
 
-def test_without_a_text_there_is_nothing_to_ask(broker: Broker, tmp_path: Path) -> None:
-    settings = {name: value for name, value in SETTINGS.items() if "context" not in name}
-    with watching(broker) as home, serving(broker, tmp_path, **settings):
-        assert not {"question", "answer"} & set(entities(home))
+def test_it_announces_itself_again_to_a_broker_that_has_forgotten(
+    broker: Broker, tmp_path: Path
+) -> None:
+    with serving(broker, tmp_path, **SETTINGS) as agent:
+        agent.wait_for("home_assistant_announced")
+        seen = len(agent.events)
+        broker.restart()
+        agent.wait_for("home_assistant_announced", after=seen)
+        with watching(broker) as home:
+            assert "question" in entities(home)
+            home.wait(home.topics.home_state)
 
 
 def test_by_default_nothing_of_it_is_there(agent: AgentProcess, client: RawClient) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,11 +84,13 @@ with_mounts = pytest.mark.skipif(not may(*ALONE), reason="needs mounts of its ow
 
 
 @pytest.fixture
-def open_path(tmp_path: Path) -> Path:
+def open_path() -> Iterator[Path]:
     """A folder that every user gets to."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    # Not below pytest's own folder, which is closed to others.
+    with tempfile.TemporaryDirectory(prefix="edgeqa-") as made:
+        folder = Path(made)
         folder.chmod(0o755)
-    return tmp_path
+        yield folder
 
 
 @as_root

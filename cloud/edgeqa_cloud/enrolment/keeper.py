@@ -1,5 +1,5 @@
 """Keeping the broker's files fresh while the cloud runs: revocations that others recorded, expired
-passwords, lists and the broker's certificate before they expire.
+passwords, lists, and the certificates of the broker and of this process before they expire.
 
 Every process with an authority keeps its own folder; several that share one take turns.
 """
@@ -14,8 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from structlog.typing import FilteringBoundLogger
 
 from edgeqa.errors import EdgeqaError
+from edgeqa.tls import CertificateFiles
 from edgeqa_cloud.database import Database, reason
 from edgeqa_cloud.enrolment.authority import Authority
+from edgeqa_cloud.enrolment.own_certificate import renew_own
 from edgeqa_cloud.enrolment.refreshing import refresh
 from edgeqa_cloud.enrolment_settings import EnrolmentSettings
 
@@ -28,6 +30,7 @@ class BrokerFilesKeeper:
 
     Args:
         ready: whether the database has its tables.
+        own: what this process shows the broker.
         now: by our clock.
     """
 
@@ -39,6 +42,7 @@ class BrokerFilesKeeper:
         database: Database,
         ready: Callable[[], bool],
         log: FilteringBoundLogger,
+        own: CertificateFiles | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
@@ -46,6 +50,7 @@ class BrokerFilesKeeper:
         self._database = database
         self._ready = ready
         self._log = log
+        self._own = own
         self._now = now
         self._stop = threading.Event()
         self._said: str | None = None
@@ -71,10 +76,8 @@ class BrokerFilesKeeper:
         """Bring the files up to date once."""
         trouble: str | None
         try:
-            written = refresh(self._settings, self._authority, self._database, now=self._now())
-            trouble = "; ".join(written.waiting) or None
-            if written.changed:
-                self._log.info("broker_files_written", files=written.changed)
+            trouble = self._refresh()
+            self._renew_own()
         except DBAPIError as error:
             trouble = f"database: {reason(error)}"
         except EdgeqaError as error:
@@ -83,6 +86,22 @@ class BrokerFilesKeeper:
         if trouble is not None and trouble != self._said:  # once is enough
             self._log.warning("broker_files_wait", reason=trouble)
         self._said = trouble
+
+    def _refresh(self) -> str | None:
+        written = refresh(self._settings, self._authority, self._database, now=self._now())
+        if written.changed:
+            self._log.info("broker_files_written", files=written.changed)
+        return "; ".join(written.waiting) or None
+
+    def _renew_own(self) -> None:
+        if self._own is None:
+            return
+        days = self._settings.service_certificate_days
+        issued = renew_own(
+            self._own, self._authority, self._database, valid_days=days, now=self._now()
+        )
+        if issued is not None:
+            self._log.info("own_certificate_renewed", until=issued.expires.isoformat())
 
     def _run(self) -> None:
         while not self._ready():

@@ -7,25 +7,32 @@ from contextlib import contextmanager
 
 from structlog.typing import FilteringBoundLogger
 
+from edgeqa.tls import CertificateFiles
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.enrolment.authority import Authority
 from edgeqa_cloud.enrolment.enrolment_metrics import AuthorityMetrics
 from edgeqa_cloud.enrolment.keeper import BrokerFilesKeeper
 from edgeqa_cloud.enrolment.refreshing import broker_folder
-from edgeqa_cloud.enrolment_settings import EnrolmentSettings
+from edgeqa_cloud.settings import CloudSettings
 
 
 @contextmanager
 def files_kept_fresh(
-    settings: EnrolmentSettings,
+    settings: CloudSettings,
     authority: Authority,
     database: Database,
     log: FilteringBoundLogger,
     ready: Callable[[], bool],
 ) -> Iterator[AuthorityMetrics]:
     """Inside the block the broker's files are kept up to date; what it yields tells of them."""
+    cert = settings.broker_cert_file
     keeper = BrokerFilesKeeper(
-        settings=settings, authority=authority, database=database, ready=ready, log=log
+        settings=settings,
+        authority=authority,
+        database=database,
+        ready=ready,
+        log=log,
+        own=None if cert is None else CertificateFiles(cert, settings.broker_key_file),
     )
     keeper.start()
     try:
