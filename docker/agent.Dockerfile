@@ -64,7 +64,7 @@ ARG VERSION=dev
 RUN mkdir -p /ours/usr/share/edgeqa \
  && python3 docker/build/sbom.py --name edgeqa/agent --version "${VERSION}" --dpkg dpkg-status \
       /opt/edgeqa/lib/python3.11/site-packages /ours/opt/edgeqa/lib/python3.11/site-packages \
-      > /ours/usr/share/edgeqa/sbom.cdx.json
+      /models/opt/edgeqa/lib/python3.11/site-packages > /ours/usr/share/edgeqa/sbom.cdx.json
 
 # The parts list alone: `--target sbom --output type=local,dest=FOLDER`.
 FROM scratch AS sbom
