@@ -131,11 +131,11 @@ chromium:
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq \
 	      --no-install-recommends chromium >/dev/null; }
 
-# What the tests run containers' processes and systemd's units in.
+# What the tests run containers' processes, systemd's units and the programs of docs/for-devices.md in.
 sandbox:
-	@for need in bwrap ip systemd-analyze sqlite3 unshare; do \
+	@for need in bwrap ip systemd-analyze sqlite3 unshare jq g++; do \
 	  command -v $$need >/dev/null || missing=1; done; [ -z "$$missing" ] || \
 	  { echo "installing what the tests run services in"; $(SUDO) apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) env RUNLEVEL=1 apt-get install -y -qq \
-	      --no-install-recommends bubblewrap iproute2 systemd sqlite3 util-linux python3-venv \
-	      >/dev/null; }
+	      --no-install-recommends bubblewrap iproute2 systemd sqlite3 util-linux python3-venv jq \
+	      g++ libmosquitto-dev libcjson-dev >/dev/null; }

@@ -109,6 +109,18 @@ def build_document() -> dict[str, Any]:
                 ["certificateIssued"],
                 ["device"],
             ),
+            "deviceHomeState": _channel(
+                device.home_state,
+                "The device's figures for Home Assistant, where that is switched on. Retained.",
+                ["homeState"],
+                ["device"],
+            ),
+            "deviceHomeAnswer": _channel(
+                device.home_answer,
+                "The last answer to a question from Home Assistant. Retained.",
+                ["homeAnswer"],
+                ["device"],
+            ),
             **_records(device),
         },
         "operations": {
@@ -125,6 +137,8 @@ def build_document() -> dict[str, Any]:
             "tellSwap": _operation("send", "deviceSwap"),
             "askForCertificate": _operation("send", "deviceCertificateRequest"),
             "takeCertificate": _operation("receive", "deviceCertificateIssued"),
+            "showHomeState": _operation("send", "deviceHomeState", retain=True),
+            "showHomeAnswer": _operation("send", "deviceHomeAnswer", retain=True),
             "obeyCommand": _operation("receive", "deviceCommands", reply="commandReply"),
         },
         "components": {

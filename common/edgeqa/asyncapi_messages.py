@@ -19,6 +19,8 @@ from edgeqa.contract_examples import (
     WISHES,
 )
 from edgeqa.error_code import Where
+from edgeqa.home_assistant_examples import HOME_ANSWERS, HOME_STATES
+from edgeqa.home_assistant_messages import HomeAnswer, HomeState
 from edgeqa.messages import Answer, Ask, Status
 from edgeqa.model_messages import Command, CommandReply, Desired, Reported
 from edgeqa.telemetry_examples import EVALUATE, EVALUATIONS, HEARTBEATS, RESEND, SWAPS, TELEMETRY
@@ -147,6 +149,16 @@ def messages() -> dict[str, Any]:
             "payload": {"$ref": "#/components/schemas/CertificateIssued"},
             "examples": _examples(REPLIES),
         },
+        "homeState": {
+            "summary": "Figures of a device for Home Assistant.",
+            "payload": {"$ref": "#/components/schemas/HomeState"},
+            "examples": _examples(HOME_STATES),
+        },
+        "homeAnswer": {
+            "summary": "Question and answer together, for Home Assistant.",
+            "payload": {"$ref": "#/components/schemas/HomeAnswer"},
+            "examples": _examples(HOME_ANSWERS),
+        },
         "commandReply": {
             "summary": "What came of a command.",
             "headers": _REPLY_PROPERTIES,
@@ -180,6 +192,8 @@ def schemas() -> dict[str, Any]:
             (SwapReport, "serialization"),
             (CertificateRequest, "serialization"),
             (CertificateIssued, "validation"),
+            (HomeState, "serialization"),
+            (HomeAnswer, "serialization"),
         ],
         ref_template="#/components/schemas/{model}",
     )

@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeqa import certificate_examples, contract_examples, telemetry_examples
+from edgeqa import (
+    certificate_examples,
+    contract_examples,
+    home_assistant_examples,
+    telemetry_examples,
+)
 from edgeqa.asyncapi import build_document, render
 from edgeqa.certificate_messages import CertificateIssued, CertificateRequest
+from edgeqa.home_assistant_messages import HomeAnswer, HomeState
 from edgeqa.messages import Answer, Ask, Status, Wire, parse_payload
 from edgeqa.model_messages import Command, CommandReply, Desired, ModelState, Reported, Verb
 from edgeqa.telemetry_messages import (
@@ -145,6 +151,8 @@ def test_operations_reply_where_the_specification_allows(document: dict[str, Any
         (SwapReport, telemetry_examples.SWAPS),
         (CertificateRequest, certificate_examples.REQUESTS),
         (CertificateIssued, certificate_examples.REPLIES),
+        (HomeState, home_assistant_examples.HOME_STATES),
+        (HomeAnswer, home_assistant_examples.HOME_ANSWERS),
     ],
 )
 def test_examples_are_valid(kind: type[Wire], examples: dict[str, dict[str, Any]]) -> None:
