@@ -9,16 +9,17 @@ from typing import Annotated
 
 import typer
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
-Root = Annotated[
-    Path, typer.Option("--root", help="Folder of an image to install into, instead of this system.")
-]
+from edgeqa.installing.command import (
+    Back,
+    DryRun,
+    Root,
+    Version,
+    say,
+    uninstall_service,
+    upgrade_service,
+)
+
 _PROGRAM = Path("/opt/edgeqa/bin/edgeqa")
-
-
-def say(verb: str, what: str) -> None:
-    """One line for each step."""
-    typer.echo(f"{verb:<13} {what}")
 
 
 def register(app: typer.Typer) -> None:
@@ -79,37 +80,18 @@ def uninstall(
 
     Settings, state and the user stay unless `--purge` is given; the programs in /opt/edgeqa stay.
     """
-    from edgeqa.installing import checks, service  # noqa: PLC0415  as for `run`
-    from edgeqa.installing.place import Place  # noqa: PLC0415
-    from edgeqa_agent.install import agent_service  # noqa: PLC0415
+    from edgeqa_agent.install import agent_service  # noqa: PLC0415  as for `run`
 
-    place = Place(root.absolute())
-    checks.check_rights(place)
-    service.uninstall(agent_service(), place, say, purge=purge, dry_run=dry_run)
+    uninstall_service(agent_service(), root, purge=purge, dry_run=dry_run)
 
 
-def upgrade(
-    what: Annotated[
-        str | None,
-        typer.Argument(help="A version, a wheel or a checkout; the newest of pip's index."),
-    ] = None,
-    back: Annotated[bool, typer.Option("--back", help="Go back to the version before.")] = False,
-) -> None:
+def upgrade(what: Version = None, back: Back = False) -> None:
     """Install another version beside this one and change over to it. As root.
 
     The agent goes on until the new version is there, and the version before is started again if
     the new one does not come up. pip's own settings apply: PIP_INDEX_URL, PIP_CONSTRAINT,
     /etc/pip.conf.
     """
-    from edgeqa.errors import UsageError  # noqa: PLC0415  as for `run`
-    from edgeqa.installing import checks, upgrade  # noqa: PLC0415
-    from edgeqa.installing.place import Place  # noqa: PLC0415
-    from edgeqa_agent.install import agent_service  # noqa: PLC0415
+    from edgeqa_agent.install import agent_service  # noqa: PLC0415  as for `run`
 
-    if back and what is not None:
-        raise UsageError("either a version, or --back")
-    checks.check_rights(Place())
-    if back:
-        upgrade.back(agent_service(), "agent")
-    else:
-        upgrade.upgrade(agent_service(), "agent", what, say)
+    upgrade_service(agent_service(), "agent", what, back=back)

@@ -9,16 +9,17 @@ from typing import Annotated
 
 import typer
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
-Root = Annotated[
-    Path, typer.Option("--root", help="Folder of an image to install into, instead of this system.")
-]
+from edgeqa.installing.command import (
+    Back,
+    DryRun,
+    Root,
+    Version,
+    say,
+    uninstall_service,
+    upgrade_service,
+)
+
 _PROGRAM = Path("/opt/edgeqa-cloud/bin/edgeqa")
-
-
-def say(verb: str, what: str) -> None:
-    """One line for each step."""
-    typer.echo(f"{verb:<13} {what}")
 
 
 def register(app: typer.Typer) -> None:
@@ -88,36 +89,17 @@ def uninstall(
 
     Settings, state and the user stay unless `--purge` is given.
     """
-    from edgeqa.installing import checks, service  # noqa: PLC0415  as for `run`
-    from edgeqa.installing.place import Place  # noqa: PLC0415
-    from edgeqa_cloud.install import cloud_service  # noqa: PLC0415
+    from edgeqa_cloud.install import cloud_service  # noqa: PLC0415  as for `run`
 
-    place = Place(root.absolute())
-    checks.check_rights(place)
-    service.uninstall(cloud_service(), place, say, purge=purge, dry_run=dry_run)
+    uninstall_service(cloud_service(), root, purge=purge, dry_run=dry_run)
 
 
-def upgrade(
-    what: Annotated[
-        str | None,
-        typer.Argument(help="A version, a wheel or a checkout; the newest of pip's index."),
-    ] = None,
-    back: Annotated[bool, typer.Option("--back", help="Go back to the version before.")] = False,
-) -> None:
+def upgrade(what: Version = None, back: Back = False) -> None:
     """Install another version beside this one and change over to it. As root.
 
     Back up the database first: a later version brings its tables up to date, and the version before
     does not read them then.
     """
-    from edgeqa.errors import UsageError  # noqa: PLC0415  as for `run`
-    from edgeqa.installing import checks, upgrade  # noqa: PLC0415
-    from edgeqa.installing.place import Place  # noqa: PLC0415
-    from edgeqa_cloud.install import cloud_service  # noqa: PLC0415
+    from edgeqa_cloud.install import cloud_service  # noqa: PLC0415  as for `run`
 
-    if back and what is not None:
-        raise UsageError("either a version, or --back")
-    checks.check_rights(Place())
-    if back:
-        upgrade.back(cloud_service(), "cloud")
-    else:
-        upgrade.upgrade(cloud_service(), "cloud", what, say)
+    upgrade_service(cloud_service(), "cloud", what, back=back)
