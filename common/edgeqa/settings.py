@@ -138,6 +138,9 @@ def _from_file(cls: type[BaseSettings], file: Path) -> dict[str, _Found]:
         if file.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"config: {file}: larger than {MAX_FILE_BYTES} bytes")
         values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        hint = f"put it there, or name another by --config or {variable_of(cls, FILE_VARIABLE)}"
+        raise ConfigError(f"config: {file}: {error.strerror}; {hint}") from error
     except OSError as error:
         raise ConfigError(f"config: {file}: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
