@@ -138,7 +138,7 @@ class Pod:
         options = ["--unshare-pid", "--unshare-ipc", "--as-pid-1", "--die-with-parent"]
         # Needed to become the user, who then has none (`_as_user`).
         options += ["--cap-add", "ALL"]
-        for path in (*_SYSTEM, sys.base_prefix, sys.prefix, str(ROOT)):
+        for path in _SYSTEM:
             options += _bound("--ro-bind-try", path, path)
         for name in ("bin", "sbin", "lib", "lib64"):
             options += ["--symlink", f"usr/{name}", f"/{name}"]
@@ -147,6 +147,9 @@ class Pod:
         options += ["--proc", "/proc", "--dev", "/dev", "--dir", "/var/lib"]
         for path in service.tmpfs:
             options += ["--perms", "1777", "--tmpfs", path]
+        # After them: a checkout may lie below /tmp.
+        for path in (sys.base_prefix, sys.prefix, str(ROOT)):
+            options += _bound("--ro-bind-try", path, path)
         for mount in mounts:
             how = "--ro-bind" if mount.read_only else "--bind"
             options += _bound(how, str(self._source(mount)), mount.target)
