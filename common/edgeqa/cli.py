@@ -12,10 +12,9 @@ from typing import Annotated
 
 import typer
 
-from edgeqa import ask, evaluate_cli, holding, swap_cli
+from edgeqa import holding
 from edgeqa.errors import ConfigError, EdgeqaError
 from edgeqa.installation import installation_error, is_broken
-from edgeqa.show import clean
 
 GROUP = "edgeqa.commands"
 
@@ -24,7 +23,8 @@ def build_app(wanted: str | None = None) -> typer.Typer:
     """The root command with the sub-commands of every installed role.
 
     Args:
-        wanted: the sub-command that is called; if it is a role's, no other role is imported.
+        wanted: the sub-command that is called; if it is a role's, nothing else is imported: what an
+            agent does not use would stay in its memory for as long as it runs.
     """
     app = typer.Typer(
         help="Question answering on fleets of small devices, over MQTT.",
@@ -34,14 +34,22 @@ def build_app(wanted: str | None = None) -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_root)
+    entries = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.name)
+    called = [entry for entry in entries if entry.name == wanted]
+    if not called:
+        _add_own(app)
+    for entry in called or entries:
+        _add(app, entry)
+    return app
+
+
+def _add_own(app: typer.Typer) -> None:
+    from edgeqa import ask, evaluate_cli, swap_cli  # noqa: PLC0415  see `build_app`
+
     app.command("ask")(ask.ask)
     app.add_typer(ask.context_app, name="context")
     swap_cli.register(app)
     evaluate_cli.register(app)
-    entries = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: e.name)
-    for entry in [entry for entry in entries if entry.name == wanted] or entries:
-        _add(app, entry)
-    return app
 
 
 def _add(app: typer.Typer, entry: importlib.metadata.EntryPoint) -> None:
@@ -109,6 +117,8 @@ def main() -> None:
     try:
         _run(wanted)
     except EdgeqaError as error:
+        from edgeqa.show import clean  # noqa: PLC0415  with tables and colours
+
         # Devices and brokers have a say in these words.
         line = clean(f"{error} [{error.code}]")
         print(f"edgeqa: {line}", file=sys.stderr)  # noqa: T201  the terminal
