@@ -79,6 +79,7 @@ COPY --from=build /ours/usr/share/edgeqa /usr/share/edgeqa
 ENV PATH=/opt/edgeqa/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     ORT_DISABLE_TELEMETRY=1 \
+    MALLOC_TRIM_THRESHOLD_=65536 \
     EDGEQA_AGENT_CONFIG=/etc/edgeqa/agent.toml \
     EDGEQA_AGENT_STATE_DIR=/var/lib/edgeqa \
     EDGEQA_AGENT_HEALTH_FILE=/run/edgeqa/health.json \

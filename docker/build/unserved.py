@@ -9,6 +9,7 @@ from __future__ import annotations
 # Distributions, whole. Those of [agent] that only tokenizers' and onnxruntime's metadata ask for.
 _HUB = "tokenizers loads from the hub with it; an agent only reads files"
 _TOOLS = "onnxruntime's tools import it, sessions do not"
+_RICH = "tracebacks in colour and Markdown: structlog and rich do without"
 _C_PARSER = "cffi compiles with it; compiled modules do without"
 DISTRIBUTIONS = {
     "agent": {
@@ -19,9 +20,12 @@ DISTRIBUTIONS = {
         "fsspec": _HUB,
         "hf-xet": _HUB,
         "huggingface-hub": _HUB,
+        "markdown-it-py": _RICH,
+        "mdurl": _RICH,
         "packaging": _TOOLS,
         "protobuf": _TOOLS,
         "pycparser": _C_PARSER,
+        "pygments": _RICH,
         "pyyaml": _HUB,
         "requests": _HUB,
         "tqdm": _HUB,
@@ -33,8 +37,6 @@ _COMMON_FILES = {
     "**/tests": "tests",
     "**/*.pyi": "type stubs",
     "securesystemslib/_vendor/ed25519/test_data": "tests",
-    "pygments/lexers/[!_]*.py": "colours for some 500 languages",
-    "pygments/styles/[!_]*.py": "colour schemes of them",
 }
 FILES = {
     "agent": {
@@ -53,6 +55,8 @@ FILES = {
     },
     "cloud": {
         **_COMMON_FILES,
+        "pygments/lexers/[!_]*.py": "colours for some 500 languages",
+        "pygments/styles/[!_]*.py": "colour schemes of them",
         "sqlalchemy/dialects/mssql": "another database",
         "sqlalchemy/dialects/mysql": "another database",
         "sqlalchemy/dialects/oracle": "another database",

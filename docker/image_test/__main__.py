@@ -97,6 +97,7 @@ class Run:
             f"answers: {found.same} of {found.questions} spans are the same on both architectures; "
             f"difference of their scores at most {found.largest:.3f}, median {found.median:.4f}"
         )
+        self._say(f"  right (EM), {' and '.join(map(str, found.right))} of them")
         for line in found.ties:
             self._say(f"  a tie: {line}")
         if found.faults:
@@ -121,19 +122,8 @@ class Run:
         self._say(f"  container: healthy {served.healthy_s:.1f} s after its start: {served.health}")
         self._say(f"  pages: {served.pages}; a device enrolled: {' '.join(served.enrolled)}")
         self._say(f"  SIGTERM: ended with {served.exit_code}")
-        self._say(f"  no database: exit 3, held till then\n    {served.refusal}")
+        self._say(f"  a typing mistake in a variable: exit 3, held till then\n    {served.refusal}")
         self.report[f"cloud {image.architecture}"] = asdict(served)
-
-    def cloud(self, image: Image) -> None:
-        """The cloud side's container."""
-        served = serve_cloud(self.site, image)
-        self._say(
-            f"  container: healthy {served.healthy_s:.1f} s after its start: {served.health}; "
-            f"pages {served.pages}; enrolled a device: {' '.join(served.enrolled)}; SIGTERM: "
-            f"ended with {served.exit_code}"
-        )
-        self._say(f"    {served.refusal}")
-        self.report[f"cloud container {image.architecture}"] = asdict(served)
 
     def foreign(self, image: Image) -> None:
         """What the kernel says without an emulator."""
@@ -219,9 +209,9 @@ def _run(
 def _in_words(name: str, found: Memory) -> str:
     return (
         f"memory, {name}, hard limit {found.limit / _MB:.0f} MB (control groups version "
-        f"{found.version}): resident {found.idle / _MB:.0f} MB after the first answer, at most "
-        f"{found.most / _MB:.0f} MB, {found.after / _MB:.0f} MB after the last (by the processes' "
-        f"count {found.proportional / _MB:.0f} MB); charged at most {found.peak / _MB:.0f} MB"
+        f"{found.version}): resident {found.first / _MB:.0f} MB after the first answer, at most "
+        f"{found.most / _MB:.0f} MB while it was asked, {found.idle / _MB:.0f} MB when idle; with "
+        f"what the kernel can take back, {found.peak / _MB:.0f} MB at most"
     )
 
 

@@ -18,7 +18,7 @@ from edgeqa.client import Client
 from edgeqa.errors import AnswerError
 from edgeqa.evaluation_set import load
 from edgeqa.messages import Answer
-from edgeqa.squad import Example
+from edgeqa.squad import Example, best, exact
 from image_test.asking import ANSWER_TIMEOUT_S
 from image_test.shell import ImageTestError
 
@@ -26,7 +26,7 @@ COUNT = 200
 # Asked at once: enough that no core waits.
 _AT_ONCE = 4
 # Scores of a best and a second answer that are so near to each other are a tie.
-TIE = 0.05
+TIE = 0.1
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Likeness:
         same: spans.
         largest: difference of a score.
         median: difference of a score.
+        right: exact matches of the one and the other.
         ties: where each took the other's second best, in words.
         faults: all other spans that differ, in words.
     """
@@ -60,6 +61,7 @@ class Likeness:
     same: int
     largest: float
     median: float
+    right: tuple[int, int]
     ties: list[str]
     faults: list[str]
 
@@ -110,9 +112,15 @@ def compare(examples: Sequence[Example], one: Sequence[Given], other: Sequence[G
         same=len(pairs) - len(differing),
         largest=max(differences),
         median=statistics.median(differences),
+        right=(_right(examples, one), _right(examples, other)),
         ties=[words for words, tie in differing if tie],
         faults=[words for words, tie in differing if not tie],
     )
+
+
+def _right(examples: Sequence[Example], given: Sequence[Given]) -> int:
+    pairs = zip(examples, given, strict=True)
+    return sum(int(best(exact, example.answers, one.span[0])) for example, one in pairs)
 
 
 def _tied(one: Given, other: Given) -> bool:
@@ -132,11 +140,11 @@ def _given(future: Future[Answer]) -> Given:
         raise ImageTestError(f"a question was not answered: {error}") from error
     if not answer.answers or answer.no_answer_score is None:
         raise ImageTestError(f"an answer without a span: {answer}")
-    best, *others = answer.answers
+    first, *others = answer.answers
     second = others[0] if others else None
     return Given(
-        span=(best.text, best.start, best.end),
-        score=best.score,
+        span=(first.text, first.start, first.end),
+        score=first.score,
         no_answer=answer.no_answer_score,
         second=None if second is None else (second.text, second.start, second.end),
         second_score=0.0 if second is None else second.score,

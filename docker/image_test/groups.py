@@ -18,15 +18,13 @@ _END_S = 5.0
 
 @dataclass(frozen=True)
 class Used:
-    """Memory of a group, bytes.
+    """What a group counts.
 
     Attributes:
-        resident: what processes have mapped: their own pages, and those of libraries and files.
-        peak: most that was ever charged, pages that the kernel can take back included.
+        peak: most bytes that were ever charged, pages that the kernel can take back included.
         killed: processes that the kernel ended because the limit was reached.
     """
 
-    resident: int
     peak: int
     killed: int
 
@@ -63,18 +61,27 @@ class MemoryGroup:
 
     def used(self) -> Used:
         """What is used now."""
-        stat = _table(self.folder / "memory.stat")
         if self.version == 1:
             events = _table(self.folder / "memory.oom_control")
-            resident = stat["total_rss"] + stat["total_mapped_file"]
-            return Used(resident, self._read("memory.max_usage_in_bytes"), events["oom_kill"])
+            return Used(self._read("memory.max_usage_in_bytes"), events["oom_kill"])
         events = _table(self.folder / "memory.events")
-        resident = stat["anon"] + stat["file_mapped"]
-        return Used(resident, self._read("memory.peak"), events["oom_kill"])
+        return Used(self._read("memory.peak"), events["oom_kill"])
 
-    def processes(self) -> list[int]:
-        """Those in it."""
-        return [int(line) for line in (self.folder / "cgroup.procs").read_text().split()]
+    def resident(self) -> int:
+        """Resident memory of its processes, bytes; pages that they share counted once.
+
+        Not the group's own count: it has no page that another container, or whoever built the
+        image, has paid for.
+
+        Source: proc(5), smaps_rollup.
+        """
+        found = 0
+        for pid in (self.folder / "cgroup.procs").read_text(encoding="ascii").split():
+            try:
+                found += 1024 * _table(Path(f"/proc/{pid}/smaps_rollup"))["Pss:"]
+            except (FileNotFoundError, ProcessLookupError, KeyError):
+                continue  # it has ended meanwhile
+        return found
 
     def _read(self, name: str) -> int:
         return int((self.folder / name).read_text())
@@ -85,20 +92,6 @@ class MemoryGroup:
         except FileNotFoundError as error:
             if "swap" not in name and "memsw" not in name:  # a kernel without swap accounting
                 raise ImageTestError(f"no memory controller in {self.folder}") from error
-
-
-def proportional_bytes(pids: list[int]) -> int:
-    """Resident memory of processes, pages that they share counted once.
-
-    Source: proc(5), smaps_rollup.
-    """
-    found = 0
-    for pid in pids:
-        try:
-            found += 1024 * _table(Path(f"/proc/{pid}/smaps_rollup"))["Pss:"]
-        except (FileNotFoundError, ProcessLookupError, KeyError):
-            continue  # it has ended meanwhile
-    return found
 
 
 def _own_group(version: int) -> Path:

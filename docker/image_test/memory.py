@@ -16,7 +16,7 @@ from edgeqa.client import Client
 from edgeqa.messages import Answer
 from image_test.asking import ANSWER_TIMEOUT_S, Site, first_answer, questions
 from image_test.builds import Image
-from image_test.groups import MemoryGroup, proportional_bytes
+from image_test.groups import MemoryGroup
 from image_test.shell import ImageTestError
 
 _QUESTIONS = 60
@@ -24,6 +24,8 @@ _AT_ONCE = 4
 # From one small window to several full ones, words.
 _SHORTEST, _LONGEST = 10, 1200
 _EVERY_S = 0.2
+# A model process that is idle gives memory back; docs/memory.md.
+_IDLE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,17 @@ class Memory:
 
     Attributes:
         limit: the hard one.
-        idle: resident once it had answered a question.
+        first: resident once it had answered a question.
         most: largest resident size that was seen while it was asked, health checks included.
-        after: resident when the questions were answered.
-        proportional: the same by the processes' own count.
+        idle: resident when it had not been asked for a while.
         peak: most that was ever charged to the group, with pages that the kernel can take back.
         version: of control groups.
     """
 
     limit: int
-    idle: int
+    first: int
     most: int
-    after: int
-    proportional: int
+    idle: int
     peak: int
     version: int
 
@@ -81,21 +81,19 @@ def measure(
         site.agent(image, name, environment=settings, mounts=mounts, group=group) as container,
     ):
         first_answer(client, container, questions()[0])
-        idle = group.used().resident
+        first = group.resident()
         with _Watch(group) as watch:
             _ask_all(client, name)
             code, said = container.health()
-        used = group.used()
-        proportional = proportional_bytes(group.processes())
+        time.sleep(_IDLE_S)
+        idle, used = group.resident(), group.used()
         if used.killed or code:
             raise ImageTestError(
                 f"{name}: {used.killed} processes ended for memory; {said}\n{container.log}"
             )
         if container.stop(180):
             raise ImageTestError(f"{name} did not stop well:\n{container.log}")
-    return Memory(
-        limit_bytes, idle, watch.most, used.resident, proportional, used.peak, group.version
-    )
+    return Memory(limit_bytes, first, watch.most, idle, used.peak, group.version)
 
 
 class _Watch:
@@ -117,7 +115,7 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._done.is_set():
-            self.most = max(self.most, self._group.used().resident)
+            self.most = max(self.most, self._group.resident())
             time.sleep(_EVERY_S)
 
 
