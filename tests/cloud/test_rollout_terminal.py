@@ -89,9 +89,12 @@ class Terminal:
             interrupted: press Ctrl-C again where nothing happens, as a person would: a signal that
                 comes just before Python waits for input is seen only after it.
         """
+        before = self.shown
         while self._read(5.0):
-            if interrupted:
+            # Not after its last words: Python that is ending dies of it.
+            if interrupted and self.shown == before:
                 self.interrupt()
+            before = self.shown
         return self._process.wait(WAIT_S)
 
     def _read(self, timeout_s: float) -> bool:
