@@ -134,7 +134,9 @@ chromium:
 # What the tests run containers' processes, systemd's units and the programs of docs/for-devices.md in.
 sandbox:
 	@for need in bwrap ip systemd-analyze sqlite3 unshare jq g++; do \
-	  command -v $$need >/dev/null || missing=1; done; [ -z "$$missing" ] || \
+	  command -v $$need >/dev/null || missing=1; done; \
+	for need in mosquitto.h cjson/cJSON.h; do \
+	  [ -e /usr/include/$$need ] || missing=1; done; [ -z "$$missing" ] || \
 	  { echo "installing what the tests run services in"; $(SUDO) apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive $(SUDO) env RUNLEVEL=1 apt-get install -y -qq \
 	      --no-install-recommends bubblewrap iproute2 systemd sqlite3 util-linux python3-venv jq \

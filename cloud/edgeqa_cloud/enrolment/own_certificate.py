@@ -55,8 +55,10 @@ def renew_own(
     if files.key is None:
         return None
     identity = read_identity(files)
+    if not _is_due(identity, now):
+        return None
     certificate = parse_certificate(files.cert.read_bytes(), files.cert)
-    if not _is_due(identity, now) or not _is_ours(certificate, authority):
+    if not _is_ours(certificate, authority):
         return None
     name = identity.name or ""
     with database.writing() as connection:
