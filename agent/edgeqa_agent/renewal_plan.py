@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from edgeqa.identity.certificate import Identity
+from edgeqa.identity.roles import RENEW_SHARE
 
 # A fleet that was enrolled in one afternoon does not come back in one: each device's turn is
 # somewhere in this part of the time that is left.
@@ -19,7 +20,6 @@ _LEAST_S = 2.0
 _PART_OF_LEFT = 8
 # With half of the time for renewals gone, something is wrong.
 _WORRY = 0.5
-_USUAL_SHARE = 0.33
 
 
 def due_at(identity: Identity, share: float) -> datetime:
@@ -36,7 +36,7 @@ def due_at(identity: Identity, share: float) -> datetime:
 
 def worry_at(identity: Identity, share: float) -> datetime:
     """When people are told that it expires."""
-    return identity.until - identity.lifetime * ((share or _USUAL_SHARE) * _WORRY)
+    return identity.until - identity.lifetime * ((share or RENEW_SHARE) * _WORRY)
 
 
 def pause_s(

@@ -14,15 +14,12 @@ from cryptography.exceptions import InvalidSignature
 
 from edgeqa.files import write_atomic
 from edgeqa.identity.certificate import Identity, parse_certificate, read_identity
-from edgeqa.identity.roles import Role
+from edgeqa.identity.roles import RENEW_SHARE, Role
 from edgeqa.tls import CertificateFiles
 from edgeqa_cloud.database import Database
 from edgeqa_cloud.enrolment import registry
 from edgeqa_cloud.enrolment.authority import Authority, Issued
 from edgeqa_cloud.enrolment.refusals import AuthorityError
-
-# Of its lifetime, as a device's; docs/identity.md.
-RENEW_SHARE = 0.33
 
 
 def renew_own(

@@ -25,3 +25,6 @@ class Role(StrEnum):
 # TCP ports of the listeners. With a certificate, and with user name and password (plus TLS).
 PORTS = {Role.DEVICE: 8883, Role.CLIENT: 8884, Role.SERVICE: 8885}
 PASSWORD_PORTS = {Role.DEVICE: 8893, Role.CLIENT: 8894, Role.SERVICE: 8895}
+
+# A certificate is renewed when this share of its lifetime is left, unless a device is told another.
+RENEW_SHARE = 0.33
