@@ -266,6 +266,24 @@ def test_the_list_by_the_keyboard(chromium: Chromium, world: World) -> None:
         expect(page.get_by_role("heading", level=1)).to_contain_text("sim-")
 
 
+def test_a_link_that_just_changed_leads_to_its_new_address(
+    chromium: Chromium, world: World
+) -> None:
+    with looking(chromium, world, "vera") as visitor:
+        page = visitor.see("/devices?q=sim-")
+        page.evaluate(
+            """() => new MutationObserver((_, observer) => {
+                const link = document.querySelector("th[aria-sort=ascending] a");
+                if (!link?.textContent.startsWith("Temperature")) return;
+                observer.disconnect();
+                link.click(); // as soon as any person or program could
+            }).observe(document.body, {subtree: true, childList: true, attributes: true})"""
+        )
+        with without_reload(page):
+            page.get_by_role("link", name="Temperature").click()
+            expect(page.locator("th[aria-sort=descending]")).to_contain_text("Temperature")
+
+
 def test_a_list_is_live(chromium: Chromium, world: World) -> None:
     with looking(chromium, world, "vera") as visitor:
         page = visitor.see("/devices?q=sim-0007")
