@@ -79,6 +79,8 @@ def ask(
         "device": settings.device,
         "group": settings.group,
         "top_k": settings.top_k,
+        "deadline_ms": settings.deadline_ms,
+        "quality": settings.quality,
         "timeout_s": settings.timeout_s,
     }
     with Client(broker=settings) as client:

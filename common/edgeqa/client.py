@@ -66,7 +66,7 @@ class Client:
         Args:
             question: in the model's language.
             **options: `AskOptions`: one of `device` and `group`, one of `context` and
-                `context_id`, and `top_k`, `deadline_ms`, `timeout_s`.
+                `context_id`, and `top_k`, `deadline_ms`, `quality`, `timeout_s`.
 
         Raises:
             PayloadError: the question cannot be asked like this.

@@ -8,8 +8,11 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edgeqa.broker import BrokerSettings
-from edgeqa.messages import MAX_TOP_K, Name
+from edgeqa.messages import MAX_DEADLINE_MS, MAX_TOP_K, Name, Quality
 from edgeqa.questions import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+
+# Those of a question: commands that ask none give no flags for them.
+HOW_TO_ASK = ("top_k", "quality", "deadline_ms")
 
 
 class ClientSettings(BrokerSettings, BaseSettings):
@@ -27,6 +30,18 @@ class ClientSettings(BrokerSettings, BaseSettings):
     device: Name | None = Field(default=None, description="The device to ask.")
     group: Name | None = Field(default=None, description="The group to ask any one agent of.")
     top_k: int = Field(default=1, ge=1, le=MAX_TOP_K, description="Answers wanted, best first.")
+    quality: Quality | None = Field(
+        default=None,
+        description="Which model of a device that has two: `fast`, `best`, or `balanced`: as load, "
+        "temperature and deadline allow.",
+    )
+    deadline_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_DEADLINE_MS,
+        description="The device refuses a question that it cannot begin in this time, "
+        "milliseconds.",
+    )
     timeout_s: float = Field(
         default=DEFAULT_TIMEOUT_S,
         gt=0,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeqa.client_settings import ClientSettings
+from edgeqa.client_settings import HOW_TO_ASK, ClientSettings
 from edgeqa.errors import UsageError
 from edgeqa.evaluation_view import evaluation_lines
 from edgeqa.flags import settings_options
@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 @settings_options(
-    ClientSettings, short={"timeout_s": "--timeout"}, without=("device", "group", "top_k")
+    ClientSettings,
+    short={"timeout_s": "--timeout"},
+    without=("device", "group", *HOW_TO_ASK),
 )
 def evaluate(
     *,

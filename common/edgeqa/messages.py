@@ -21,6 +21,7 @@ MAX_BYTES = 16 << 20  # of any payload; each use has a limit of its own below th
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Quality = Literal["fast", "balanced", "best"]
 
 
 class Wire(BaseModel):
@@ -96,7 +97,13 @@ class Ask(Wire):
         default=None,
         ge=1,
         le=MAX_DEADLINE_MS,
-        description="Refuse with `expired` rather than begin later than this after arrival.",
+        description="Refuse with `expired` rather than begin later than this after arrival. A "
+        "device with two models asks the quicker one where the better one would be late.",
+    )
+    quality: Quality | None = Field(
+        default=None,
+        description="Which model of a device that has two: the quicker one, the better one, or, "
+        "unless said, whichever the device's load and temperature, and the deadline, speak for.",
     )
 
     def items(self) -> list[Item]:
@@ -185,6 +192,12 @@ class Answer(Wire):
     )
     windows: int | None = Field(default=None, description="Windows that the text was cut into.")
     results: list[Result] | None = Field(default=None, description="Of a batch, in its order.")
+    choice: str | None = Field(
+        default=None,
+        description="Why this model of the device's two: `asked` for by `quality`; the other is "
+        "slower, and `deadline`, `load` or `heat` spoke against it; nothing did: `calm`; or it was "
+        "`alone` at that time. Absent where the device has one model.",
+    )
     inference_ms: float | None = Field(default=None, description="Time in the model alone.")
     queue_ms: float | None = Field(default=None, description="From arrival to the model.")
     total_ms: float | None = Field(default=None, description="From arrival to this reply.")

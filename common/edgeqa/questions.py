@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from edgeqa.codes import exit_code_of
 from edgeqa.errors import AnswerError, PayloadError
-from edgeqa.messages import Answer, Ask, Item
+from edgeqa.messages import Answer, Ask, Item, Quality
 from edgeqa.packets import Outgoing
 from edgeqa.pending import Request
 from edgeqa.topics import DeviceTopics, group_ask, is_name
@@ -21,7 +21,7 @@ CORRELATION_BYTES = 16
 DEFAULT_TIMEOUT_S = 10.0
 # A day: far beyond any queue, and within MQTT's four bytes for the expiry.
 MAX_TIMEOUT_S = 86_400.0
-_FIELDS = ("context", "context_id", "top_k", "deadline_ms")
+_FIELDS = ("context", "context_id", "top_k", "deadline_ms", "quality")
 
 
 class AskOptions(TypedDict, total=False):
@@ -34,6 +34,7 @@ class AskOptions(TypedDict, total=False):
         group: any one agent of it shall answer.
         top_k: answers wanted, best first; 1 unless said.
         deadline_ms: the agent shall refuse rather than begin later than this.
+        quality: which model of a device that has two.
         timeout_s: how long to wait, 10 s unless said; the broker drops the question after that.
     """
 
@@ -43,6 +44,7 @@ class AskOptions(TypedDict, total=False):
     group: str | None
     top_k: int | None
     deadline_ms: int | None
+    quality: Quality | None
     timeout_s: float
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel, ValidationError
 
-from edgeqa.client_settings import ClientSettings, RollbackSettings
+from edgeqa.client_settings import HOW_TO_ASK, ClientSettings, RollbackSettings
 from edgeqa.errors import UsageError
 from edgeqa.flags import settings_options
 from edgeqa.model_messages import CommandReply, Gates, Shadow, Verb
@@ -23,7 +23,7 @@ from edgeqa.wanted import wanted_package
 PartT = TypeVar("PartT", bound=BaseModel)
 
 # Settings that say how to ask questions; the commands here name their device.
-_ASKING = ("device", "group", "top_k")
+_ASKING = ("device", "group", *HOW_TO_ASK)
 _SHORT = {"timeout_s": "--timeout"}
 # A download over a slow line, and loading a large model on a small device.
 _WAIT_S = 600.0
@@ -157,7 +157,7 @@ def prune(*, settings: ClientSettings, target: Device, as_json: AsJson = False) 
         typer.echo("\n".join(package_lines(reply.packages)))
 
 
-@settings_options(ClientSettings, short=_SHORT, without=("group", "top_k"))
+@settings_options(ClientSettings, short=_SHORT, without=("group", *HOW_TO_ASK))
 def packages(
     *,
     settings: ClientSettings,
