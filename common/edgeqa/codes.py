@@ -105,6 +105,8 @@ CODES: tuple[Code, ...] = (
          "Use a plain BERT or DistilBERT with absolute positions."),
     Code("unsupported_operator", _S, "A graph holds what some devices do not load.",
          "The message names it; make the draft with this version of edgeqa."),
+    Code("not_recoverable", _S, "A package's graph does not show its weights.",
+         "Recover from an fp32 or int8 package that this workshop made."),
     Code("draft_malformed", _S, "A folder is not what `export` or `quantise` made.",
          "Make it again."),
     Code("parity_failed", _S, "An exported model does not answer as its source.",

@@ -14,6 +14,7 @@ from edgeqa_models import (
     cli_evaluate,
     cli_export,
     cli_package,
+    cli_recover,
     cli_repository,
     cli_train,
 )
@@ -32,6 +33,7 @@ for command in (
     cli_package.check,
     cli_package.package,
     cli_package.show,
+    cli_recover.recover,
 ):
     app.command()(command)
 cli_repository.register(app)
