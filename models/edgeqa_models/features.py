@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import datasets
-from tokenizers import Encoding, Tokenizer
+import numpy as np
+from tokenizers import Tokenizer
 
 from edgeqa.errors import PayloadError
-from edgeqa.reader.windows import CONTEXT, Windower, WindowSizes
+from edgeqa.reader.windows import Window, Windower, WindowSizes
 from edgeqa.squad import Example, Gold
 
 
@@ -98,31 +99,25 @@ def _mismatched(examples: Sequence[Example], share: float, rng: random.Random) -
             yield replace(example, context=other, answers=())
 
 
-def _span(window: Encoding, gold: Gold | None) -> tuple[int, int] | None:
+def _span(window: Window, gold: Gold | None) -> tuple[int, int] | None:
     """First and last token of the answer in this window, or None where it is not whole in it."""
     if gold is None:
         return None
-    tokens = [
-        index
-        for index, (sequence, (start, end)) in enumerate(
-            zip(window.sequence_ids, window.offsets, strict=True)
-        )
-        if sequence == CONTEXT and start < gold.start + len(gold.text) and end > gold.start
-    ]
-    if not tokens:
+    end = gold.start + len(gold.text)
+    tokens = np.flatnonzero((window.starts < end) & (window.ends > gold.start))
+    if not len(tokens):
         return None
-    first, last = tokens[0], tokens[-1]
-    whole = window.offsets[first][0] <= gold.start and window.offsets[last][1] >= gold.start + len(
-        gold.text
-    )
-    return (first, last) if whole else None
+    first, last = int(tokens[0]), int(tokens[-1])
+    if window.starts[first] > gold.start or window.ends[last] < end:
+        return None
+    return window.context.start + first, window.context.start + last
 
 
-def _feature(window: Encoding, start: int, end: int) -> Feature:
+def _feature(window: Window, start: int, end: int) -> Feature:
     return Feature(
-        input_ids=window.ids,
-        token_type_ids=window.type_ids,
-        attention_mask=window.attention_mask,
+        input_ids=window.ids.tolist(),
+        token_type_ids=window.type_ids.tolist(),
+        attention_mask=window.attention_mask.tolist(),
         start_positions=start,
         end_positions=end,
     )

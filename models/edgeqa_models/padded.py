@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from edgeqa.errors import PayloadError
 from edgeqa.manifest import Sizes
-from edgeqa.reader.windows import Windower, WindowSizes
+from edgeqa.reader.windows import Window, Windower, WindowSizes
 from edgeqa_models.checkpoint import ReaderCheckpoint
 
 
 def windows_of(
     reader: ReaderCheckpoint, questions: Sequence[tuple[str, str]], sizes: Sizes
-) -> tuple[int, list[Encoding]]:
+) -> tuple[int, list[Window]]:
     """How many questions the reader takes, and their windows."""
     tokenizer = Tokenizer.from_str(reader.tokenizer.backend_tokenizer.to_str())
     windower = Windower(
@@ -27,7 +27,7 @@ def windows_of(
         sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
     )
     asked = 0
-    windows: list[Encoding] = []
+    windows: list[Window] = []
     for pair in questions:
         try:
             windows += windower.cut(*pair)
@@ -37,7 +37,7 @@ def windows_of(
     return asked, windows
 
 
-def pad(batch: Sequence[Encoding], reader: ReaderCheckpoint) -> dict[str, Any]:
+def pad(batch: Sequence[Window], reader: ReaderCheckpoint) -> dict[str, Any]:
     """int64[windows, tokens] for each input; shorter windows are filled up."""
     width = max(len(window) for window in batch)
     shape = (len(batch), width)

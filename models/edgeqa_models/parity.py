@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import torch
-from tokenizers import Encoding
 
 from edgeqa.errors import GateError
 from edgeqa.manifest import Sizes
 from edgeqa.reader.loading import OUTPUTS
-from edgeqa.reader.spans import Logits, TokenSpan, context_slice, read_window
+from edgeqa.reader.spans import Logits, TokenSpan, read_window
+from edgeqa.reader.windows import Window
 from edgeqa_models.checkpoint import ReaderCheckpoint
 from edgeqa_models.padded import pad, windows_of
 
@@ -85,7 +85,7 @@ def measure_parity(
         batch = windows[done : done + _BATCHES[done % len(_BATCHES)]]
         feeds = pad(batch, reader)
         ours = session.run(OUTPUTS, feeds)
-        theirs = _torch_logits(reader, feeds)
+        theirs = torch_logits(reader, feeds)
         for row, window in enumerate(batch):
             a = (ours[0][row][: len(window)], ours[1][row][: len(window)])
             b = (theirs[0][row][: len(window)], theirs[1][row][: len(window)])
@@ -124,10 +124,10 @@ def demand_parity(
         )
 
 
-def best_span(start: Logits, end: Logits, window: Encoding, sizes: Sizes) -> tuple[int, int] | None:
+def best_span(start: Logits, end: Logits, window: Window, sizes: Sizes) -> tuple[int, int] | None:
     """First and last token of the best answer in a window."""
     candidates: list[TokenSpan] = read_window(
-        start, end, context_slice(window), max_answer_tokens=sizes.max_answer_tokens, count=1
+        start, end, window.context, max_answer_tokens=sizes.max_answer_tokens, count=1
     ).candidates
     return (candidates[0].first, candidates[0].last) if candidates else None
 
@@ -146,7 +146,7 @@ def _same(
     return abs(scores[0] - scores[1]) < _TIE
 
 
-def _torch_logits(reader: ReaderCheckpoint, feeds: dict[str, Any]) -> tuple[Any, Any]:
+def torch_logits(reader: ReaderCheckpoint, feeds: dict[str, Any]) -> tuple[Any, Any]:
     with torch.no_grad():
         out = reader.model(**{name: torch.from_numpy(value) for name, value in feeds.items()})
     return out.start_logits.numpy(), out.end_logits.numpy()

@@ -6,33 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.texts import HOSTILE, TEXT
 from support.tiny import make_tokenizer
 
 from edgeqa.errors import PayloadError
-from edgeqa.reader.spans import WindowReading, context_slice, merge, read_window
+from edgeqa.reader.spans import WindowReading, merge, read_window
 from edgeqa.reader.windows import CONTEXT, Windower, WindowSizes
 
 SIZES = WindowSizes(max_seq_len=48, doc_stride=8, max_question_tokens=16)
 MAX_ANSWER = 12
 WINDOWER = Windower(tokenizer=make_tokenizer(), sizes=SIZES)
 
-HOSTILE = [
-    "e\u0301a\u0308o\u0302 combining marks, Zalgo: h\u0300\u0301\u0302\u0303\u0304e\u0335\u0336",
-    "\u0301\u0301 marks with no letter before them",
-    "emoji 👩‍👩‍👧‍👦 family, 🏳️‍🌈 flag, 🇳🇴 letters, 👍🏽 tone",
-    "right to left: שלום עולם, مرحبا بالعالم, and back \u202eabc\u202c again",
-    "CRLF\r\nline\r\n\r\nend\rold mac\x0bvertical\x0cform",
-    "NUL \0 inside\0and\0\0outside",
-    "[SEP] spelled [CLS] out [PAD] and [MASK] and [UNK] [SEP][SEP]",
-    "unknown 漢字 字 日本語テキスト 한국어 ไทย",
-    "İstanbul ẞ ŉ ﬃ ǰ letters that change length with case",
-    "soft\u00adhyphen zero\u200bwidth bom\ufeff replacement\ufffd private\ue000",
-    "x" * 300,  # one word longer than WordPiece reads
-    "1,234.56 $%&/()=?",
-    " \t\n leading and trailing \n\t ",
-]
-PIECE = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=20), st.sampled_from(["a ", "pump "]))
-TEXT = st.lists(PIECE, min_size=1, max_size=6).map("".join)
 SLOW_IS_FINE = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -46,7 +30,7 @@ def spans_of(text: str, seed: int, top_k: int = 5) -> list[tuple[str, int, int]]
     for window in windows:
         start, end = rng.normal(0, 4, (2, len(window))).astype(np.float32)
         readings.append(
-            read_window(start, end, context_slice(window), max_answer_tokens=MAX_ANSWER, count=20)
+            read_window(start, end, window.context, max_answer_tokens=MAX_ANSWER, count=20)
         )
     spans, no_answer = merge(text, windows, readings, top_k=top_k)
     assert 0 <= no_answer <= 1
@@ -80,9 +64,8 @@ def test_a_text_of_a_hundred_thousand_characters_is_covered() -> None:
     windows = WINDOWER.cut("when does it stop", text)
     reached = 0
     for window in windows:
-        part = context_slice(window)
-        assert window.offsets[part.start][0] <= reached + 3  # no gap but white space and emoji
-        reached = window.offsets[part.stop - 1][1]
+        assert window.starts[0] <= reached + 3  # no gap but white space and emoji
+        reached = int(window.ends[-1])
     assert reached >= len(text.rstrip()) - 1
     for answer, start, end in spans_of(text, 1):
         assert answer == text[start:end]
@@ -100,8 +83,8 @@ def test_windows_are_bounded_overlap_and_leave_nothing_out(text: str) -> None:
     got: list[tuple[int, int]] = []
     for index, window in enumerate(windows):
         assert len(window) <= SIZES.max_seq_len
-        assert window.sequence_ids[0] is None
-        part = window.offsets[context_slice(window)]
+        assert window.context.start > 0
+        part = list(zip(window.starts.tolist(), window.ends.tolist(), strict=True))
         if index:
             assert part[: SIZES.doc_stride] == got[-SIZES.doc_stride :]
             part = part[SIZES.doc_stride :]

@@ -71,7 +71,8 @@ def test_answer_positions_give_the_answer_back() -> None:
         [feature] = make_features([row], cutter, PLAIN)
         window = cutter.cut(question, context)[0]
         first, last = feature["start_positions"], feature["end_positions"]
-        assert context[window.offsets[first][0] : window.offsets[last][1]] == answer
+        shift = window.context.start
+        assert context[window.starts[first - shift] : window.ends[last - shift]] == answer
 
 
 @given(st.integers(0, 60), st.integers(1, 6), st.integers(24, 64))
@@ -87,12 +88,12 @@ def test_windows_that_cut_the_answer_point_at_cls(first: int, length: int, size:
     windows = cutter.cut(row.question, context)
     assert len(features) == len(windows)
     for feature in features:
-        [window] = [w for w in windows if w.ids == feature["input_ids"]][:1]
+        [window] = [w for w in windows if w.ids.tolist() == feature["input_ids"]][:1]
         if feature["start_positions"] == 0:
             assert feature["end_positions"] == 0
         else:
-            begin = window.offsets[feature["start_positions"]][0]
-            end = window.offsets[feature["end_positions"]][1]
+            begin = window.starts[feature["start_positions"] - window.context.start]
+            end = window.ends[feature["end_positions"] - window.context.start]
             assert end - begin >= len(answer)
             assert answer in context[begin:end]
 

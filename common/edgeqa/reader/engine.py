@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from tokenizers import Encoding
 
 from edgeqa.errors import EdgeqaError, PayloadError
 from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Package, Sizes
@@ -27,11 +26,10 @@ from edgeqa.reader.spans import (
     TextSpan,
     WindowReading,
     candidates_per_window,
-    context_slice,
     merge,
     read_window,
 )
-from edgeqa.reader.windows import Windower, WindowSizes
+from edgeqa.reader.windows import Window, Windower, WindowSizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Prepared:
     """A question cut into windows, ready for the model; `tokenise_ms` is what that took."""
 
     context: str
-    windows: list[Encoding]
+    windows: list[Window]
     tokenise_ms: float
 
 
@@ -179,7 +177,7 @@ class Engine:
                 read_window(
                     start,
                     end,
-                    context_slice(window),
+                    window.context,
                     max_answer_tokens=self._max_answer_tokens,
                     count=count,
                 )
@@ -194,16 +192,16 @@ class Engine:
         """`prepare` and `read` in one."""
         return self.read(self.prepare(question, context), top_k=top_k)
 
-    def feeds(self, window: Encoding) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
+    def feeds(self, window: Window) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
         """int64[1, tokens] for each input that the graph declares."""
         values = {
             "input_ids": window.ids,
             "attention_mask": window.attention_mask,
             "token_type_ids": window.type_ids,
         }
-        return {name: np.array([values[name]], np.int64) for name in self._inputs}
+        return {name: values[name][None] for name in self._inputs}
 
-    def logits(self, window: Encoding, *, alone: bool = True) -> tuple[Logits, Logits]:
+    def logits(self, window: Window, *, alone: bool = True) -> tuple[Logits, Logits]:
         """float32[tokens], start and end, of one window.
 
         Raises:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
 
-from edgeqa.reader.windows import CONTEXT
+from edgeqa.reader.windows import Window
 
 Logits = NDArray[np.float32]
 
@@ -88,13 +87,6 @@ def _probabilities(logits: Logits, context: slice) -> tuple[float, NDArray[np.fl
     return float(probabilities[0]), probabilities[1:]
 
 
-def context_slice(window: Encoding) -> slice:
-    """The tokens of a window that belong to the context; they are consecutive."""
-    sequence_ids = window.sequence_ids
-    first = sequence_ids.index(CONTEXT)
-    return slice(first, first + sequence_ids.count(CONTEXT))
-
-
 def candidates_per_window(top_k: int) -> int:
     """How many candidates of each window to weigh for `top_k` answers."""
     return 2 * top_k + _SPARE_CANDIDATES
@@ -102,7 +94,7 @@ def candidates_per_window(top_k: int) -> int:
 
 def merge(
     text: str,
-    windows: Sequence[Encoding],
+    windows: Sequence[Window],
     readings: Iterable[WindowReading],
     *,
     top_k: int,
@@ -119,8 +111,9 @@ def merge(
     no_answer = 1.0
     for window, reading in zip(windows, readings, strict=True):
         no_answer = min(no_answer, reading.no_answer_score)
-        for candidate in reading.candidates:
-            start, end = _whole_words(window, candidate)
+        for candidate, (start, end) in zip(
+            reading.candidates, _characters(window, reading.candidates), strict=True
+        ):
             answer = text[start:end]
             key = answer.lower()
             if key in found:
@@ -132,11 +125,8 @@ def merge(
     return ranked, no_answer
 
 
-def _whole_words(window: Encoding, span: TokenSpan) -> tuple[int, int]:
-    first, last = window.token_to_word(span.first), window.token_to_word(span.last)
-    if first is None or last is None:  # a special token spelled out in the text
-        return window.offsets[span.first][0], window.offsets[span.last][1]
-    return (
-        window.word_to_chars(first, sequence_index=CONTEXT)[0],
-        window.word_to_chars(last, sequence_index=CONTEXT)[1],
-    )
+def _characters(window: Window, spans: Sequence[TokenSpan]) -> list[tuple[int, int]]:
+    firsts = np.fromiter((span.first for span in spans), np.int32, len(spans))
+    lasts = np.fromiter((span.last for span in spans), np.int32, len(spans))
+    starts, ends = window.characters(firsts, lasts)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
