@@ -2,9 +2,11 @@
 
 Questions wait here, a few are with the active model. Another model may be loaded beside it
 (`loader`) and take its place (`exchange`): from then on questions go to the new process,
-and the old one ends when it has answered what it had. Questions of a process that died are asked
-again; those that it was working on are asked one by one, and a second death over the same question
-refuses that question. `supervisor` sees to it that there is an active process.
+and the old one ends when it has answered what it had. A quicker model may stay beside it
+(`accompany`): which of the two a question goes to is chosen when one is free for it (`pair`).
+Questions of a process that died are asked again; those that it was working on are asked one by one,
+and a second death over the same question refuses that question. `supervisor` sees to it that there
+is an active process, `companion` to the other one.
 
 Thread: any thread may call; completions are called in the threads of this module and of the model
 processes.
@@ -23,8 +25,10 @@ from structlog.typing import FilteringBoundLogger
 
 from edgeqa.errors import ModelLoadError
 from edgeqa.messages import ModelRef
+from edgeqa_agent.choice import Limits
 from edgeqa_agent.jobs import Done, Outcome, Task, refused
 from edgeqa_agent.lane import Lane
+from edgeqa_agent.lanes import Lanes
 from edgeqa_agent.request import Request
 
 # Beyond one question for each core of the model: one tokenised, two in the socket, so that it
@@ -34,49 +38,37 @@ SPARE = 3
 MAX_ATTEMPTS = 2
 # UTF-8 of this many characters, a few times over, fits into a Unix socket's default buffer.
 _SEND_AT_ONCE_CHARS = 10_000
+_DIED = "the model died after it was proven"
 
 Observer = Callable[[list[Task], list[Outcome]], None]
 
 
-class Dispatcher:
-    """Feeds one active model process."""
+class Dispatcher(Lanes):
+    """Feeds the active model's process, and its companion's."""
 
-    def __init__(self, *, threads: int, queue_size: int, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int,
+        queue_size: int,
+        log: FilteringBoundLogger,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(threads=threads, limits=limits)
         self.observer: Observer | None = None
         self._model_threads = threads
         self._queue_size = queue_size
         self._log = log
-        self._changed = threading.Condition()
         self._waiting: deque[Request] = deque()
         self._numbers = itertools.count(1)
-        self._active: Lane | None = None
-        self._lanes: list[Lane] = []
         self._closed = False
-        self._stopping = False
         self._thread = threading.Thread(target=self._dispatch, name="dispatch", daemon=True)
 
     @property
     def depth(self) -> int:
         """Requests waiting and running."""
         with self._changed:
-            return len(self._waiting) + sum(len(lane.running) for lane in self._lanes)
-
-    @property
-    def active(self) -> Lane | None:
-        """The lane that questions go to; None while there is none."""
-        return self._active
-
-    @property
-    def model(self) -> ModelRef | None:
-        """The model that answers now."""
-        active = self._active
-        return active.model if active else None
-
-    @property
-    def pids(self) -> list[int]:
-        """Of the model processes, the active one and others."""
-        with self._changed:
-            return [lane.process.pid for lane in self._lanes]
+            return self._depth()
 
     def start(self) -> None:
         """Begin to feed whatever is active."""
@@ -123,17 +115,6 @@ class Dispatcher:
         if self._thread.is_alive():
             self._thread.join()
 
-    def add(self, lane: Lane) -> None:
-        """Watch over a lane, and end its process with all others.
-
-        Raises:
-            ModelLoadError: `agent_stopped`, it is too late for another one.
-        """
-        with self._changed:
-            if self._stopping:
-                raise ModelLoadError("the agent is stopping", code="agent_stopped")
-            self._lanes.append(lane)
-
     def exchange(self, lane: Lane, *, only_if_none: bool = False) -> bool:
         """Make a loaded lane the active one, then wait for the old one's answers and end it.
 
@@ -148,21 +129,35 @@ class Dispatcher:
             ModelLoadError: `model_crashed`, its process died after it was proven.
         """
         with self._changed:
-            wanted = not (only_if_none and self._active is not None)
+            wanted = not (only_if_none and self._pair.active is not None)
             died = lane.dead
             if wanted and not died:
-                old, self._active = self._active, lane
+                old, self._pair.active = self._pair.active, lane
                 self._changed.notify_all()
         if died or not wanted:
             self.discard(lane)
             if wanted:
-                raise ModelLoadError("the model died after it was proven", code="model_crashed")
+                raise ModelLoadError(_DIED, code="model_crashed")
             return False
         if old is not None:
             with self._changed:  # one that hangs is ended by the supervisor
                 self._changed.wait_for(lambda: old.dead or not old.running or self._stopping)
             self.discard(old)
         return True
+
+    def accompany(self, lane: Lane) -> None:
+        """Let a loaded lane answer beside the active one, as long as it lives.
+
+        Raises:
+            ModelLoadError: `model_crashed`, its process died after it was proven.
+        """
+        with self._changed:
+            if not lane.dead:
+                self._pair.companion = lane
+                self._changed.notify_all()
+                return
+        self.discard(lane)
+        raise ModelLoadError(_DIED, code="model_crashed")
 
     def discard(self, lane: Lane) -> None:
         """End a lane that is not active."""
@@ -187,32 +182,18 @@ class Dispatcher:
         else:
             lane.send(number, request)
 
-    def await_trouble(self, *, inference_timeout_s: float, wait_s: float) -> list[Lane] | None:
-        """Wait for something to supervise, at most `wait_s`.
-
-        Returns:
-            Lanes whose process hangs; None when the dispatcher has stopped.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._active is None, wait_s)
-            if self._stopping:
-                return None
-            return [lane for lane in self._lanes if lane.hangs(inference_timeout_s)]
-
-    def pause(self, seconds: float) -> None:
-        """Sleep, unless the dispatcher stops."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping, seconds)
-
     def on_done(self, lane: Lane, done: Done) -> None:
         """A lane's process has finished a job."""
         with self._changed:
             request = lane.end(done.number)
+            if request is not None:
+                lane.learn(request, done)
+            beside = lane is self._pair.companion
             self._changed.notify_all()
         if request is None:
             return
         self._finish(request, done.outcomes, lane.model, done.begun_at)
-        if not request.of_one_lane and self.observer is not None:
+        if not (request.of_one_lane or beside) and self.observer is not None:
             self.observer(request.tasks, done.outcomes)
 
     def on_exit(self, lane: Lane) -> None:
@@ -227,8 +208,7 @@ class Dispatcher:
             if requests and requests[0].attempts >= MAX_ATTEMPTS:
                 poison = requests.pop(0)
             self._waiting.extendleft(reversed(requests))
-            if lane is self._active:
-                self._active = None
+            if self._pair.lost(lane):
                 self._lanes.remove(lane)
             self._changed.notify_all()
         self._refuse([request for request in running if request.of_one_lane], lane)
@@ -250,19 +230,23 @@ class Dispatcher:
             self._log.exception("dispatcher_thread_failed")
             self.close()
 
+    def _depth(self) -> int:
+        return len(self._waiting) + sum(len(lane.running) for lane in self._lanes)
+
     def _can_send(self) -> bool:
-        if self._active is None or not self._waiting:
+        if not self._pair.lanes or not self._waiting:
             return False
-        # What was in the model when it died is asked again one by one, so that a second death
-        # tells which question is to blame.
-        running = self._active.running
-        suspect = any(request.attempts for request in (self._waiting[0], *running.values()))
+        # What was in a model when it died is asked again one by one, so that a second death
+        # tells which question is to blame. Two models share the cores, and this bound.
+        running = list(self._pair.running())
+        suspect = any(request.attempts for request in (self._waiting[0], *running))
         return len(running) < (1 if suspect else self._model_threads + SPARE)
 
     def _start_next(self) -> tuple[Lane, int, Request]:
         """Move the first waiting request to the running ones, with the lock held."""
-        assert self._active is not None  # noqa: S101  `_can_send` was true
-        lane, request, number = self._active, self._waiting.popleft(), next(self._numbers)
+        depth, number = self._depth(), next(self._numbers)
+        request = self._waiting.popleft()
+        lane = self._pair.pick(request, time.monotonic(), depth=depth)
         lane.begin(number, request)
         return lane, number, request
 

@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass, field
 
 from edgeqa.messages import ModelRef
-from edgeqa_agent.jobs import Job, Ready
+from edgeqa_agent.jobs import Done, Job, Ready
 from edgeqa_agent.model_process import ModelProcess
 from edgeqa_agent.request import Request
+from edgeqa_agent.speed import Speed
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +22,7 @@ class Lane:
         background: the same of those that give way: nothing waits for them, and they may take long.
         oldest_since: `time.monotonic()` since which the process has been at its oldest job.
         dead: the process was proven and has ended.
+        speed: what its answers take.
     """
 
     process: ModelProcess
@@ -29,6 +31,7 @@ class Lane:
     background: dict[int, Request] = field(default_factory=dict)
     oldest_since: float = 0.0
     dead: bool = False
+    speed: Speed = field(default_factory=Speed)
 
     @property
     def model(self) -> ModelRef:
@@ -63,6 +66,17 @@ class Lane:
     def send(self, number: int, request: Request) -> None:
         """Hand a request that was begun to the process."""
         self.process.submit(Job(number, request.tasks, request.stop_at, request.background))
+
+    def learn(self, request: Request, done: Done) -> None:
+        """A request is done; one in the background tells nothing of the model's speed."""
+        if not request.of_one_lane and all(outcome.error is None for outcome in done.outcomes):
+            now = time.monotonic()
+            self.speed.learn(request.size, 1000 * (now - done.begun_at), now)
+
+    def expected_ms(self, request: Request, now: float) -> float:
+        """What a request will take here, once it begins."""
+        check_ms = self.ready.scores.p50_ms if self.ready else None
+        return self.speed.expect_ms(request.size, now, check_ms=check_ms)
 
     def hangs(self, timeout_s: float) -> bool:
         """Whether the process is longer at one job than it may be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgeqa.messages import ModelRef
+from edgeqa.messages import ModelRef, Quality
 from edgeqa_agent.jobs import Outcome, Task
 
 
@@ -18,6 +18,8 @@ class Request:
         stop_at: `time.monotonic()` after which nobody wants the answer.
         complete: called once, with one outcome per task, when inference began, and the model
             that answered.
+        quality: which of two models is asked for.
+        choice: why it went to its model, where there are two; said before it is complete.
         attempts: how often the model died while it worked on this.
         of_one_lane: for one model process and no other: not asked again when that dies.
         background: gives way to all others, and no model is blamed for the time it takes.
@@ -26,6 +28,8 @@ class Request:
     tasks: list[Task]
     stop_at: float | None
     complete: Callable[[list[Outcome], float, ModelRef | None], None]
+    quality: Quality | None = None
+    choice: str | None = None
     attempts: int = 0
     of_one_lane: bool = False
     background: bool = False
