@@ -155,9 +155,10 @@ def _torch_mkldnn(product: Product, threads: int) -> Run:
 
     if not product.weight:
         raise NotImplementedError("wants a constant right side")
-    left = torch.randn(product.rows, product.inner).to_mkldnn()  # type: ignore[no-untyped-call]
+    left = torch.randn(product.rows, product.inner).to_mkldnn()
+    pack: Callable[[Any], Any] = mkldnn.to_mkldnn
     layers = [
-        mkldnn.to_mkldnn(torch.nn.Linear(product.inner, product.columns, bias=False))
+        pack(torch.nn.Linear(product.inner, product.columns, bias=False))
         for _ in range(product.count)
     ]
     return _torch_run(threads, lambda _, i: layers[i](left), len(layers))
