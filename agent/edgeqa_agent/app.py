@@ -93,6 +93,7 @@ class Agent:
             parts.outbound.start()
             parts.link.start()
             parts.telemetry.start()
+            parts.companion.start()
             parts.evaluating.start()
             parts.renewing.start()
             follower = threading.Thread(target=parts.swapper.follow, name="swapper", daemon=True)
@@ -108,8 +109,10 @@ class Agent:
             parts.telemetry.stop()
             parts.outbound.stop()
             parts.commands.stop()
+            parts.companion.stop()
             parts.dispatcher.stop()
             parts.supervisor.join()
+            parts.companion.join()
 
     def _serve(self, parts: Wired) -> None:
         self._log.info("agent_online", device=self._settings.device, boot_id=self._boot_id)

@@ -43,6 +43,12 @@ class Lanes:
         return active.model if active else None
 
     @property
+    def companion_model(self) -> ModelRef | None:
+        """The quicker model beside it, while it answers."""
+        companion = self._pair.companion
+        return companion.model if companion else None
+
+    @property
     def pids(self) -> list[int]:
         """Of the model processes."""
         with self._changed:

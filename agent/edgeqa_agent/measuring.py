@@ -57,6 +57,7 @@ def telemetry_loop(
         sources=Sources(
             take=meter.take,
             model=lambda: dispatcher.model,
+            companion=lambda: dispatcher.companion_model,
             connects=lambda: link.connects,
             processes=processes,
             outbox=outbox.state,

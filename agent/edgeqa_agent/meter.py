@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from edgeqa.histogram import Histogram, Recorder
 from edgeqa.messages import ModelRef
-from edgeqa.telemetry_messages import MAX_OUTCOMES, Latency
+from edgeqa.telemetry_messages import MAX_CHOICES, MAX_OUTCOMES, Chosen, Latency, Model
 from edgeqa_agent.jobs import Outcome
 from edgeqa_agent.request import Request
 
@@ -31,6 +31,7 @@ _MOST_MS = float(2**22)
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 Offer = Callable[[Request], bool]
+Choice = tuple[ModelRef, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Figures:
         outcomes: questions by `answered` or the code of the refusal.
         latency: milliseconds by part, those of `PARTS` in which something was measured.
         batch: questions in a message.
+        choices: answered questions by model and by why it was chosen of two.
         depth: requests waiting and running at its end.
         depth_max: most of them at once.
     """
@@ -48,6 +50,7 @@ class Figures:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[str, Histogram] = field(default_factory=dict)
     batch: Histogram | None = None
+    choices: Mapping[Choice, int] = field(default_factory=dict)
     depth: int = 0
     depth_max: int = 0
 
@@ -67,6 +70,7 @@ class Figures:
             outcomes=_few(Counter(self.outcomes) + Counter(later.outcomes)),
             latency=latency,
             batch=_merged([self.batch, later.batch]),
+            choices=Counter(self.choices) + Counter(later.choices),
             depth=later.depth,
             depth_max=max(self.depth_max, later.depth_max),
         )
@@ -77,6 +81,11 @@ class Figures:
             "outcomes": dict(self.outcomes),
             "latency": Latency.model_validate(dict(self.latency)) if self.latency else None,
             "batch": self.batch,
+            "choices": [
+                Chosen(model=Model(**model.model_dump()), reason=reason, questions=questions)
+                for (model, reason), questions in Counter(self.choices).most_common(MAX_CHOICES)
+            ]
+            or None,
             "queue_depth": self.depth,
             "queue_depth_max": self.depth_max,
         }
@@ -90,6 +99,7 @@ class _Interval:
     outcomes: Counter[str] = field(default_factory=Counter)
     parts: dict[str, Recorder] = field(default_factory=dict)
     batch: Recorder | None = None
+    choices: Counter[Choice] = field(default_factory=Counter)
 
     def count(self, code: str, questions: int) -> None:
         self.outcomes[code if _CODE.fullmatch(code) else OTHER] += questions
@@ -166,6 +176,11 @@ class Meter:
                 now.add("decode", outcome.decode_ms)
                 now.add("total", total_ms)
 
+    def chosen(self, model: ModelRef, reason: str, questions: int) -> None:
+        """One of the device's two models answered so many questions of a message, and why it."""
+        with self._lock:
+            self._now.choices[model, reason] += questions
+
     def published(self, questions: int, *, seconds: float) -> None:
         """The broker has the answer to so many answered questions, so long after it was made."""
         with self._lock:
@@ -181,6 +196,7 @@ class Meter:
             outcomes=dict(ended.outcomes),
             latency={part: recorder.histogram() for part, recorder in ended.parts.items()},
             batch=ended.batch.histogram() if ended.batch else None,
+            choices=ended.choices,
             depth=depth,
             depth_max=ended.depth_max,
         )

@@ -37,7 +37,13 @@ class Replies:
         self._device = device
 
     def answer(
-        self, asked: Asked, outcomes: list[Outcome], begun_at: float, model: ModelRef | None
+        self,
+        asked: Asked,
+        outcomes: list[Outcome],
+        begun_at: float,
+        model: ModelRef | None,
+        *,
+        choice: str | None = None,
     ) -> Outgoing:
         """The reply to a question, or to a batch in its order.
 
@@ -46,6 +52,7 @@ class Replies:
             outcomes: of its questions.
             begun_at: `time.monotonic()` when the first inference began.
             model: that gave the outcomes; None where no model was asked.
+            choice: why it was that one, on a device that has two.
         """
         results = [
             _result(outcome, item.id) for outcome, item in zip(outcomes, asked.items, strict=True)
@@ -60,6 +67,7 @@ class Replies:
             no_answer_score=single and single.no_answer_score,
             windows=single and single.windows,
             results=results if asked.batch else None,
+            choice=choice,
             error=single and single.error,
             inference_ms=round(sum(outcome.inference_ms for outcome in outcomes), 3),
             queue_ms=_ms(begun_at - asked.received_at),

@@ -56,6 +56,9 @@ class Measures(Protocol):
     def completed(self, outcomes: list[Outcome], *, received_at: float, done_at: float) -> None:
         """See `Meter.completed`."""
 
+    def chosen(self, model: ModelRef, reason: str, questions: int) -> None:
+        """See `Meter.chosen`."""
+
     def published(self, questions: int, *, seconds: float) -> None:
         """See `Meter.published`."""
 
@@ -194,11 +197,12 @@ class Router:
         def complete(outcomes: list[Outcome], begun_at: float, model: ModelRef | None) -> None:
             given = iter(outcomes)
             merged = [next(given) if isinstance(step, Task) else step for step in plan]
-            self._complete(entry, asked, merged, begun_at, model)
+            self._complete(entry, asked, merged, begun_at, model, choice=request.choice)
 
+        request = Request(tasks, stop_at(delivery, ask), complete, quality=ask.quality)
         if not tasks:
             complete([], time.monotonic(), None)
-        elif not self._offer(Request(tasks, stop_at(delivery, ask), complete)):
+        elif not self._offer(request):
             raise PayloadError("the queue is full; ask again later", code="busy")
 
     def _complete(
@@ -208,8 +212,10 @@ class Router:
         outcomes: list[Outcome],
         begun_at: float,
         model: ModelRef | None,
+        *,
+        choice: str | None,
     ) -> None:
-        answer = self._replies.answer(asked, outcomes, begun_at, model)
+        answer = self._replies.answer(asked, outcomes, begun_at, model, choice=choice)
         done_at = time.monotonic()
         with self._lock:
             self._ledger.finish(entry, answer)
@@ -218,6 +224,8 @@ class Router:
                 self.counts[outcome.error[0] if outcome.error else "answered"] += 1
         if self._publish(entry, answer):
             self._meter.completed(outcomes, received_at=asked.received_at, done_at=done_at)
+            if model is not None and choice is not None:
+                self._meter.chosen(model, choice, entry.answered)
         else:
             self._meter.refused("packet_too_large", len(outcomes))
 

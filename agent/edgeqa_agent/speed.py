@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 # Of reading a text of no length, in characters: tokenising, the socket, the layers' fixed work.
@@ -43,5 +44,5 @@ class Speed:
         checked = None if check_ms is None else check_ms / (_CHECK_CHARS + _FIXED_CHARS)
         if self.ms is None or checked is None:
             return (self.ms or checked or 0.0) * (chars + _FIXED_CHARS)
-        weight = 0.5 ** ((now - self.at) / _HALF_LIFE_S)
+        weight = math.pow(0.5, (now - self.at) / _HALF_LIFE_S)
         return (checked + weight * (self.ms - checked)) * (chars + _FIXED_CHARS)

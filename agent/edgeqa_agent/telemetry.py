@@ -53,6 +53,7 @@ class Sources:
     Attributes:
         take: figures since it was asked before.
         model: that answers now.
+        companion: the quicker one beside it, while it is loaded.
         connects: connections to the broker since the start, the first included.
         processes: role and process id of the agent's processes.
         outbox: state of the outbox.
@@ -60,6 +61,7 @@ class Sources:
 
     take: Callable[[], Figures]
     model: Callable[[], ModelRef | None]
+    companion: Callable[[], ModelRef | None]
     connects: Callable[[], int]
     processes: Callable[[], Sequence[tuple[str, int]]]
     outbox: Callable[[], Outboxed | None]
@@ -194,7 +196,8 @@ class TelemetryLoop:
             self._append(
                 Telemetry,
                 interval_s=round(min(now - self._told_at, _MOST_INTERVAL_S), 3),
-                model=model and Model(name=model.name, version=model.version, digest=model.digest),
+                model=_named(model),
+                companion=_named(self._sources.companion()),
                 processes=self._vitals.processes(self._sources.processes()),
                 reconnects=max(0, connects - self._connects),
                 outbox=self._sources.outbox(),
@@ -216,3 +219,11 @@ class TelemetryLoop:
         self._model, self._throttled, self._connects = model, throttled, max(1, connects)
         self._figures = Figures()
         self._vitals.begin()
+
+
+def _named(model: ModelRef | None) -> Model | None:
+    return (
+        None
+        if model is None
+        else Model(name=model.name, version=model.version, digest=model.digest)
+    )

@@ -17,6 +17,7 @@ from edgeqa.repository.clock import Clock
 from edgeqa.topics import DeviceTopics, group_ask_filter
 from edgeqa_agent import memory
 from edgeqa_agent.commands import Commands
+from edgeqa_agent.companion import Beside, Companion, companion_folder
 from edgeqa_agent.dispatcher import Dispatcher
 from edgeqa_agent.home_assistant import HomeAssistant
 from edgeqa_agent.home_assistant_wiring import home_assistant
@@ -56,6 +57,7 @@ class Wired:
     router: Router
     dispatcher: Dispatcher
     supervisor: Supervisor
+    companion: Companion
     swapper: Swapper
     commands: Commands
     outbound: Outbound
@@ -100,7 +102,12 @@ class Wiring:
         """
         settings, log = self._settings, self._log
         threads = settings.resolved_threads()
-        dispatcher = Dispatcher(threads=threads, queue_size=settings.queue_size, log=log)
+        dispatcher = Dispatcher(
+            threads=threads,
+            queue_size=settings.queue_size,
+            log=log,
+            limits=settings.choice_limits(),
+        )
         loader = Loader(
             dispatcher=dispatcher,
             make_process=lambda package, *, on_done, on_exit: ModelProcess(
@@ -226,6 +233,17 @@ class Wiring:
             inference_timeout_s=settings.inference_timeout_s,
             log=log,
         )
+        companion = Companion(
+            companion_folder(settings),
+            Beside(
+                dispatcher=dispatcher,
+                loader=loader,
+                store=self._store,
+                admit=self._admit,
+                gates=settings.gates(),
+                log=log,
+            ),
+        )
         telemetry = telemetry_loop(
             settings, dispatcher, evaluating, meter, link, outbox=outbox, log=log
         )
@@ -235,6 +253,7 @@ class Wiring:
             router=router,
             dispatcher=dispatcher,
             supervisor=supervisor,
+            companion=companion,
             swapper=swapper,
             commands=commands,
             outbound=outbound,

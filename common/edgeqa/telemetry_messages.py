@@ -24,6 +24,7 @@ from edgeqa.model_messages import CheckScores, Command, Digest, Version
 # 2**53 - 1 is the largest whole number that every JSON reader keeps.
 MAX_INT = 2**53 - 1
 MAX_OUTCOMES = 64
+MAX_CHOICES = 64
 MAX_RANGES = 64
 
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
@@ -120,11 +121,21 @@ class Outboxed(_Part):
     )
 
 
+class Chosen(_Part):
+    """Questions that one of a device's two models answered, for one reason."""
+
+    model: Model
+    reason: Slug = Field(description="As `choice` in an answer.")
+    questions: Count
+
+
 class Telemetry(Record):
     """How the device served since the record before."""
 
     interval_s: float = Field(ge=0, le=8_640_000, description="That this record covers.")
     model: Model | None = Field(default=None, description="That answers now.")
+    companion: Model | None = Field(default=None, description="The quicker one beside it.")
+    choices: list[Chosen] | None = Field(default=None, max_length=MAX_CHOICES)
     outcomes: dict[Slug, Count] = Field(
         default_factory=dict,
         max_length=MAX_OUTCOMES,

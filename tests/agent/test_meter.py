@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from edgeqa.messages import ModelRef
-from edgeqa.telemetry_messages import MAX_OUTCOMES, Telemetry
+from edgeqa.telemetry_messages import MAX_CHOICES, MAX_OUTCOMES, Telemetry
 from edgeqa_agent.jobs import Outcome, refused
 from edgeqa_agent.meter import PARTS, Figures, Meter
 from edgeqa_agent.request import Request
@@ -113,6 +113,23 @@ def test_endless_codes_of_a_mad_model_process_are_added_up() -> None:
     assert len(outcomes) <= MAX_OUTCOMES
     assert sum(outcomes.values()) == 1300
     assert outcomes["answered"] == 300
+
+
+def test_choices_of_an_interval_and_the_next_add_up_and_stay_bounded() -> None:
+    meter = Meter()
+    digest = "sha256:" + "a" * 64
+    models = [ModelRef(name="m", version=f"1.0.{n}", digest=digest) for n in range(2 * MAX_CHOICES)]
+    for model in models:
+        meter.chosen(model, "calm", 1)
+    meter.chosen(models[-1], "load", 3)
+    first = meter.take()
+    meter.chosen(models[-1], "load", 4)
+    both = record_of(first.plus(meter.take()))
+
+    assert both.choices is not None
+    assert len(both.choices) == MAX_CHOICES
+    most = both.choices[0]
+    assert (most.model.version, most.reason, most.questions) == (models[-1].version, "load", 7)
 
 
 def test_impossible_times_of_a_mad_model_process_do_not_spoil_the_others() -> None:

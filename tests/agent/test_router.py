@@ -130,6 +130,25 @@ def test_question_is_acknowledged_only_when_the_broker_has_its_answer(bench: Ben
     assert bench.link.acknowledged == [delivery]
 
 
+def test_answer_says_why_its_model_was_chosen_of_two_and_the_meter_counts_it(bench: Bench) -> None:
+    bench.router.on_ask(asked({"id": "1", "question": "q?", "context": "x", "quality": "fast"}))
+    assert bench.requests[0].quality == "fast"
+    bench.requests[0].choice = "asked"
+    bench.answer()
+    bench.router.on_ask(asked({"id": "2", "question": "q?", "context": "x"}, correlation=b"d"))
+    bench.answer()
+
+    assert [answer.get("choice") for answer in bench.link.answers] == ["asked", None]
+    assert bench.meter.take().choices == {(MODEL, "asked"): 1}
+
+
+def test_quality_that_is_none_is_refused(bench: Bench) -> None:
+    bench.router.on_ask(asked({"id": "1", "question": "q?", "context": "x", "quality": "quick"}))
+    error = bench.link.answers[0]["error"]
+    assert error["code"] == "invalid_payload"
+    assert error["message"].startswith("quality: Input should be 'fast', 'balanced' or 'best'")
+
+
 def test_answer_goes_to_the_response_topic_with_its_correlation_data(bench: Bench) -> None:
     bench.router.on_ask(asked(correlation=b"\x00\xff"))
     bench.answer()

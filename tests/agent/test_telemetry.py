@@ -34,6 +34,7 @@ class Bench:
     root: Path
     now: float = 1000.0
     model: ModelRef | None = MODEL
+    companion: ModelRef | None = None
     connects: int = 1
     broken: Exception | None = None
     records: list[Telemetry] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Bench:
             sources=Sources(
                 take=self.meter.take,
                 model=lambda: self.model,
+                companion=lambda: self.companion,
                 connects=lambda: self.connects,
                 processes=lambda: [("agent", os.getpid()), ("model", 0)],
                 outbox=lambda: Outboxed(waiting=3, bytes=900, dropped={"telemetry": 2}),
@@ -120,6 +122,24 @@ def test_question_after_a_long_idle_time_is_told_at_the_next_look(bench: Bench) 
     bench.answer()
 
     assert bench.run(10) == [500]
+
+
+def test_record_names_the_companion_and_what_it_answered_for_which_reason(bench: Bench) -> None:
+    bench.companion = OTHER
+    bench.meter.chosen(MODEL, "calm", 2)
+    bench.meter.chosen(OTHER, "load", 5)
+    bench.meter.chosen(OTHER, "load", 1)
+    bench.run(10)
+    bench.companion = None
+    bench.answer()
+    bench.run(100)
+
+    first, second = bench.records[:2]
+    assert first.companion is not None
+    assert first.companion.digest == OTHER.digest
+    told = [(one.model.version, one.reason, one.questions) for one in first.choices or []]
+    assert told == [("1.0.1", "load", 6), ("1.0.0", "calm", 2)]
+    assert (second.companion, second.choices) == (None, None)
 
 
 def test_records_cover_the_time_without_gaps_and_questions_once(bench: Bench) -> None:
@@ -281,7 +301,12 @@ def test_thread_outlives_a_source_that_fails(tmp_path: Path) -> None:
         raise RuntimeError("a bug")
 
     sources = Sources(
-        take=bench.meter.take, model=fail, connects=lambda: 1, processes=list, outbox=lambda: None
+        take=bench.meter.take,
+        model=fail,
+        companion=lambda: None,
+        connects=lambda: 1,
+        processes=list,
+        outbox=lambda: None,
     )
     loop = TelemetryLoop(
         sources=sources,
