@@ -49,6 +49,7 @@ class Outcome:
     Attributes:
         begun_at: `time.monotonic()` when its inference began, which processes share.
         cpu_ms: processor time that it took, known of one in the background.
+        cached: the answer to an equal question; nothing was inferred for this one.
     """
 
     spans: list[tuple[str, int, int, float]]
@@ -60,6 +61,7 @@ class Outcome:
     decode_ms: float = 0.0
     begun_at: float = 0.0
     cpu_ms: float = 0.0
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
     spans = [(str(t), int(s), int(e), float(p)) for t, s, e, p in fields.pop("spans")]
     error = fields.pop("error")
     fields |= {name: _finite(fields[name]) for name in _TIMES}
+    fields["cached"] = False  # a model process has inferred what it answers
     named = (str(error[0]), str(error[1])) if error else None
     return Outcome(spans=spans, error=named, **fields)
 
