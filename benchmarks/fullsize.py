@@ -54,7 +54,7 @@ def make(work: Path, kind: str, precision: str, checks: int) -> Package:
     """`work`/packages/`kind`-`precision`."""
     path = work / "packages" / f"{kind}-{precision}"
     if not path.exists():
-        _package(_draft(work, kind, precision), path, checks)
+        package_draft(_draft(work, kind, precision), path, checks)
     return open_package(path)
 
 
@@ -72,8 +72,10 @@ def _checkpoint(work: Path, kind: str) -> Path:
         model.save_pretrained(path)
         # The configurations' vocabulary is that of bert-base-uncased, as is our tokenizer's.
         special = {name: f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+        types = ["token_type_ids"] if kind == "bert-base" else []
         tokenizer = transformers.PreTrainedTokenizerFast(
             tokenizer_file=str(default_package() / TOKENIZER_FILE),
+            model_input_names=["input_ids", *types, "attention_mask"],
             **{f"{name}_token": token for name, token in special.items()},
         )
         tokenizer.save_pretrained(path)
@@ -97,7 +99,8 @@ def _draft(work: Path, kind: str, precision: str) -> Path:
     return path
 
 
-def _package(draft: Path, path: Path, checks: int) -> None:
+def package_draft(draft: Path, path: Path, checks: int) -> None:
+    """A package that answers its check questions as the draft does."""
     from edgeqa_models.draft import open_measurable, read_draft
 
     description = read_draft(draft)

@@ -1,0 +1,5 @@
+"""`python -m bench`, with `benchmarks` on PYTHONPATH."""
+
+from bench.cli import run
+
+run()
