@@ -92,6 +92,17 @@ class Dispatcher(Lanes):
         self._send(*started)
         return True
 
+    def expect(self, request: Request) -> ModelRef | None:
+        """The model that a request would go to now; it learns why.
+
+        None where there is no model, and while a candidate is in the shadow: it must see what is
+        asked, the same question again and again too.
+        """
+        with self._changed:
+            if self.observer is not None or not self._pair.lanes:
+                return None
+            return self._pair.pick(request, time.monotonic(), depth=self._depth()).model
+
     def close(self) -> None:
         """Take no more requests: no model will ever answer them."""
         self._closed = True

@@ -1,8 +1,10 @@
 """What becomes of questions and how long each part of their way takes, from one record to the next.
 
-Every answered question counts once in each histogram, that of a batch too. Questions that the agent
-asks itself, in the shadow or to evaluate a model, do not pass here. All of it is bounded: a
-histogram has a fixed number of buckets, and codes beyond the known number are added up.
+Every question that was inferred counts once in each histogram, one of a batch too; one that was
+answered from what is kept counts as `cached` and in no histogram but `publish`: it would hide how
+quick the model is. Questions that the agent asks itself, in the shadow or to evaluate a model, do
+not pass here. All of it is bounded: a histogram has a fixed number of buckets, and codes beyond the
+known number are added up.
 
 Thread: any.
 """
@@ -40,6 +42,7 @@ class Figures:
 
     Attributes:
         outcomes: questions by `answered` or the code of the refusal.
+        cached: answered questions for which nothing was inferred.
         latency: milliseconds by part, those of `PARTS` in which something was measured.
         batch: questions in a message.
         choices: answered questions by model and by why it was chosen of two.
@@ -48,6 +51,7 @@ class Figures:
     """
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
+    cached: int = 0
     latency: Mapping[str, Histogram] = field(default_factory=dict)
     batch: Histogram | None = None
     choices: Mapping[Choice, int] = field(default_factory=dict)
@@ -68,6 +72,7 @@ class Figures:
         }
         return Figures(
             outcomes=_few(Counter(self.outcomes) + Counter(later.outcomes)),
+            cached=self.cached + later.cached,
             latency=latency,
             batch=_merged([self.batch, later.batch]),
             choices=Counter(self.choices) + Counter(later.choices),
@@ -79,6 +84,7 @@ class Figures:
         """As a record says it."""
         return {
             "outcomes": dict(self.outcomes),
+            "cached": self.cached,
             "latency": Latency.model_validate(dict(self.latency)) if self.latency else None,
             "batch": self.batch,
             "choices": [
@@ -97,6 +103,7 @@ class _Interval:
 
     depth_max: int
     outcomes: Counter[str] = field(default_factory=Counter)
+    cached: int = 0
     parts: dict[str, Recorder] = field(default_factory=dict)
     batch: Recorder | None = None
     choices: Counter[Choice] = field(default_factory=Counter)
@@ -169,6 +176,9 @@ class Meter:
                     now.count(outcome.error[0], 1)
                     continue
                 now.count(ANSWERED, 1)
+                if outcome.cached:
+                    now.cached += 1
+                    continue
                 waited_ms = 1000 * (outcome.begun_at - received_at) - outcome.tokenise_ms
                 now.add("queue", waited_ms)
                 now.add("tokenise", outcome.tokenise_ms)
@@ -194,6 +204,7 @@ class Meter:
             self._now = _Interval(depth_max=depth)
         return Figures(
             outcomes=dict(ended.outcomes),
+            cached=ended.cached,
             latency={part: recorder.histogram() for part, recorder in ended.parts.items()},
             batch=ended.batch.histogram() if ended.batch else None,
             choices=ended.choices,

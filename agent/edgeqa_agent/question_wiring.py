@@ -11,6 +11,8 @@ from edgeqa.client_ids import private_client_id
 from edgeqa.mqtt import Limits, MqttLink
 from edgeqa.packets import Outgoing, Subscription
 from edgeqa.topics import DeviceTopics
+from edgeqa_agent.answer_cache import AnswerCache, Expect
+from edgeqa_agent.answer_cache_store import KeptAnswers
 from edgeqa_agent.contexts import Contexts
 from edgeqa_agent.intake import Intake, QuestionLimits
 from edgeqa_agent.ledger import Ledger
@@ -50,6 +52,28 @@ def agent_link(
             max_queued=2 * open_questions,
         ),
     )
+
+
+def through_cache(settings: AgentSettings, offer: Offer, *, expect: Expect) -> Offer:
+    """The same queue, behind what is kept of earlier answers, where the settings want that.
+
+    Args:
+        settings: of the agent.
+        offer: hands questions to the model.
+        expect: which model that would be.
+    """
+    if not settings.answer_cache_entries:
+        return offer
+    cache = AnswerCache(
+        offer=offer,
+        expect=expect,
+        kept=KeptAnswers(
+            most_entries=settings.answer_cache_entries,
+            most_bytes=settings.answer_cache_mb << 20,
+        ),
+        most_followers=settings.queue_size,
+    )
+    return cache.offer
 
 
 def question_router(

@@ -66,6 +66,7 @@ class Replies:
             answers=single and single.answers,
             no_answer_score=single and single.no_answer_score,
             windows=single and single.windows,
+            cached=single and single.cached,
             results=results if asked.batch else None,
             choice=choice,
             error=single and single.error,
@@ -108,6 +109,7 @@ def _result(outcome: Outcome, item_id: str | None) -> Result:
         no_answer_score=round(outcome.no_answer_score, 6),
         windows=outcome.windows,
         inference_ms=round(outcome.inference_ms, 3),
+        cached=outcome.cached or None,
     )
 
 

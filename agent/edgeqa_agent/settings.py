@@ -20,6 +20,7 @@ from edgeqa.logs import Format, Level
 from edgeqa.model_messages import Gates
 from edgeqa.repository.repository_url import parse_repository_url
 from edgeqa.topics import is_name
+from edgeqa_agent.cache_settings import CacheSettings
 from edgeqa_agent.companion_settings import CompanionSettings
 from edgeqa_agent.evaluation_settings import EvaluationSettings
 from edgeqa_agent.home_assistant_settings import HomeAssistantSettings
@@ -52,6 +53,7 @@ def default_package() -> Path:
 class AgentSettings(
     BrokerSettings,
     IdentitySettings,
+    CacheSettings,
     CompanionSettings,
     EvaluationSettings,
     HomeAssistantSettings,

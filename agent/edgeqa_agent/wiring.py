@@ -30,7 +30,7 @@ from edgeqa_agent.obtain import Obtainer
 from edgeqa_agent.orders import Orders, Withdrawal
 from edgeqa_agent.outbound import Outbound, outbox_of, resend_handler
 from edgeqa_agent.presence import Presence
-from edgeqa_agent.question_wiring import agent_link, question_router
+from edgeqa_agent.question_wiring import agent_link, question_router, through_cache
 from edgeqa_agent.renewal_wiring import Renewing
 from edgeqa_agent.reports import Reports
 from edgeqa_agent.router import Router
@@ -223,9 +223,10 @@ class Wiring:
         beat_s = settings.heartbeat_interval_s
         outbound = Outbound(outbox=outbox, link=link, beat_s=beat_s, log=log)
         meter = Meter()
-        router = question_router(
-            settings, home.through(link), evaluating.quiet.through(dispatcher.offer), meter, log
+        offer = through_cache(
+            settings, evaluating.quiet.through(dispatcher.offer), expect=dispatcher.expect
         )
+        router = question_router(settings, home.through(link), offer, meter, log)
         supervisor = Supervisor(
             dispatcher=dispatcher,
             loader=loader,

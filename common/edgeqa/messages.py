@@ -21,6 +21,10 @@ MAX_BYTES = 16 << 20  # of any payload; each use has a limit of its own below th
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+_CACHED = (
+    "True where the same model had answered the same question of the same text already, or was "
+    "about to: nothing was inferred for this one. Absent elsewhere."
+)
 Quality = Literal["fast", "balanced", "best"]
 
 
@@ -174,6 +178,7 @@ class Result(BaseModel):
     )
     windows: int | None = Field(default=None, description="Windows that the text was cut into.")
     inference_ms: float | None = Field(default=None, description="Time in the model alone.")
+    cached: bool | None = Field(default=None, description=_CACHED)
     error: Fault | None = None
 
 
@@ -191,6 +196,7 @@ class Answer(Wire):
         default=None, description="Probability that the text does not hold an answer."
     )
     windows: int | None = Field(default=None, description="Windows that the text was cut into.")
+    cached: bool | None = Field(default=None, description=_CACHED)
     results: list[Result] | None = Field(default=None, description="Of a batch, in its order.")
     choice: str | None = Field(
         default=None,

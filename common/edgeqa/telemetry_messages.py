@@ -141,6 +141,10 @@ class Telemetry(Record):
         max_length=MAX_OUTCOMES,
         description="Questions by what became of them: `answered`, or the code of the refusal.",
     )
+    cached: Count = Field(
+        default=0,
+        description="Answered ones for which nothing was inferred; of `latency`, in `publish` only.",
+    )
     latency: Latency | None = None
     batch: Histogram | None = Field(default=None, description="Questions in a message.")
     queue_depth: Count = Field(default=0, description="Requests waiting and running, now.")
