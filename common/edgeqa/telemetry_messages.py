@@ -143,7 +143,7 @@ class Telemetry(Record):
     )
     cached: Count = Field(
         default=0,
-        description="Answered ones for which nothing was inferred; of `latency`, in `publish` only.",
+        description="Answered without an inference; of `latency`, in `publish` only.",
     )
     latency: Latency | None = None
     batch: Histogram | None = Field(default=None, description="Questions in a message.")
