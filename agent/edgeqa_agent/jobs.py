@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeqa.errors import EdgeqaError, ExitCode
-from edgeqa.model_messages import CheckScores
+
+if TYPE_CHECKING:
+    # Its library of data models is for the main process: a model process has no use for it.
+    from edgeqa.model_messages import CheckScores
 
 # Of an outcome; they are added up, where a NaN would spoil all others.
 _TIMES = ("inference_ms", "tokenise_ms", "decode_ms", "begun_at", "cpu_ms")
@@ -74,6 +77,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Proven:
+    """What a model process says to be `Ready`: the fields of `CheckScores` as plain data."""
+
+    scores: dict[str, float]
+    onnxruntime_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The model is loaded and has answered its check questions."""
 
@@ -104,9 +115,9 @@ def refused(code: str, message: str) -> Outcome:
     return Outcome([], 0.0, 0, 0.0, (code, message))
 
 
-def encode(message: Job | Report) -> bytes:
+def encode(message: Job | Proven | Failed | Done) -> bytes:
     """To bytes."""
-    return json.dumps([type(message).__name__, asdict(message)], default=_plain).encode()
+    return json.dumps([type(message).__name__, asdict(message)]).encode()
 
 
 def decode_job(raw: bytes) -> Job:
@@ -126,14 +137,12 @@ def decode_report(raw: bytes) -> Report:
     if kind == "Done":
         fields["outcomes"] = [_outcome(outcome) for outcome in fields["outcomes"]]
         return Done(**fields)
-    if kind == "Ready":
+    if kind == "Proven":
+        from edgeqa.model_messages import CheckScores  # noqa: PLC0415  as above
+
         fields["scores"] = CheckScores.model_validate(fields["scores"])
         return Ready(**fields)
     return Failed(**fields)
-
-
-def _plain(scores: CheckScores) -> dict[str, Any]:
-    return scores.model_dump()
 
 
 def _outcome(fields: dict[str, Any]) -> Outcome:

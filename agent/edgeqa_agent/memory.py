@@ -11,9 +11,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from edgeqa.errors import ModelLoadError
-from edgeqa.manifest import MODEL_FILE, Manifest, Package, Precision
+from edgeqa.plain_package import MODEL_FILE
+
+if TYPE_CHECKING:
+    from edgeqa.manifest import Manifest, Package, Precision
 
 _ROOT = Path("/")
 _MIB = 1 << 20

@@ -21,8 +21,7 @@ from queue import SimpleQueue
 import onnxruntime
 
 from edgeqa.errors import EdgeqaError, ExitCode
-from edgeqa.manifest import open_package
-from edgeqa.model_messages import CheckScores
+from edgeqa.plain_package import PlainPackage
 from edgeqa.reader.engine import Engine, Prepared
 from edgeqa.reader.proof import Proof, prove
 from edgeqa_agent.cores import Cores
@@ -32,7 +31,7 @@ from edgeqa_agent.jobs import (
     Failed,
     Job,
     Outcome,
-    Ready,
+    Proven,
     Task,
     decode_job,
     encode,
@@ -217,13 +216,14 @@ def _go_on() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Serve; arguments are the socket's descriptor, the package's folder and the threads."""
+    """Serve; arguments are the socket's descriptor, the package as plain data and the threads."""
     # The main process decides when this one ends; a Ctrl-C reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(int(argv[1]))
     begun = time.monotonic()
     try:
-        package = open_package(Path(argv[2]))
+        package = PlainPackage.decode(argv[2])
+        package.verify()
         threads = int(argv[3])
         engine = Engine.load(package, threads=threads)
         proof = prove(engine, package)
@@ -231,21 +231,24 @@ def main(argv: list[str]) -> int:
         connection.send_bytes(encode(Failed(error.code, str(error), int(error.exit_code))))
         return int(error.exit_code)
     scores = _scores(proof, begun)
-    connection.send_bytes(encode(Ready(scores, onnxruntime.__version__)))
+    # What the largest windows left behind; questions take what they need again.
+    engine.shrink()
+    trim()
+    connection.send_bytes(encode(Proven(scores, onnxruntime.__version__)))
     _Worker(engine=engine, connection=connection, threads=threads).run()
     return int(ExitCode.OK)
 
 
-def _scores(proof: Proof, begun: float) -> CheckScores:
-    return CheckScores(
-        questions=proof.questions,
-        exact_match=round(proof.exact_match, 2),
-        f1=round(proof.f1, 2),
-        p50_ms=round(proof.p50_ms, 3),
-        p95_ms=round(proof.p95_ms, 3),
-        memory_bytes=resident_bytes(os.getpid()),
-        load_ms=round(1000 * max(time.monotonic() - begun, _age_s()), 1),
-    )
+def _scores(proof: Proof, begun: float) -> dict[str, float]:
+    return {
+        "questions": proof.questions,
+        "exact_match": round(proof.exact_match, 2),
+        "f1": round(proof.f1, 2),
+        "p50_ms": round(proof.p50_ms, 3),
+        "p95_ms": round(proof.p95_ms, 3),
+        "memory_bytes": resident_bytes(os.getpid()),
+        "load_ms": round(1000 * max(time.monotonic() - begun, _age_s()), 1),
+    }
 
 
 def _age_s() -> float:

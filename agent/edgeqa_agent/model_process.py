@@ -72,7 +72,7 @@ class ModelProcess:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "edgeqa_agent.model_entry"),
-                    *(str(theirs.fileno()), str(self.package.path), str(self._threads)),
+                    *(str(theirs.fileno()), self.package.plain().encode(), str(self._threads)),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -8,7 +8,6 @@ Nothing of a package is parsed but the manifest before `open_package` has checke
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,20 +21,20 @@ from pydantic import (
     model_validator,
 )
 
-from edgeqa.errors import ModelLoadError, VerificationError
-from edgeqa.files import sha256_hex
+from edgeqa import plain_package
+from edgeqa.errors import ModelLoadError
 from edgeqa.messages import ModelRef, Name
+from edgeqa.plain_package import PlainFile, PlainPackage, PlainSizes, verify_file
 from edgeqa.scores import Forced, ScoreCard
 
 MANIFEST_FILE = "manifest.json"
-MODEL_FILE = "model.onnx"
-TOKENIZER_FILE = "tokenizer.json"
-CHECKS_FILE = "checks.json"
+MODEL_FILE = plain_package.MODEL_FILE
+TOKENIZER_FILE = plain_package.TOKENIZER_FILE
+CHECKS_FILE = plain_package.CHECKS_FILE
 REQUIRED_FILES = (MODEL_FILE, TOKENIZER_FILE, CHECKS_FILE)
 
 # A manifest is a few kilobytes; one of a megabyte is not one.
 MAX_MANIFEST_BYTES = 1 << 20
-MAX_CHECKS_BYTES = 4 << 20
 
 # What a graph's weights and arithmetic are; `edgeqa models quantise --list` explains them. A name
 # of a later version is refused: its graph may hold operators that this version does not run.
@@ -191,16 +190,23 @@ class Package:
         Raises:
             ModelLoadError: the file is not a list of checks.
         """
-        path = self.file(CHECKS_FILE)
-        try:
-            if path.stat().st_size > MAX_CHECKS_BYTES:
-                raise ModelLoadError(f"{path}: larger than {MAX_CHECKS_BYTES} bytes")
-            checks = [Check.model_validate(row) for row in json.loads(path.read_bytes())]
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelLoadError(f"{path}: not a list of checks: {error}") from error
-        if not checks:
-            raise ModelLoadError(f"{path}: holds no checks")
-        return checks
+        return [
+            Check(question=check.question, context=check.context, answers=check.answers)
+            for check in self.plain().checks()
+        ]
+
+    def plain(self) -> PlainPackage:
+        """What a process without this module must know of it."""
+        manifest = self.manifest
+        return PlainPackage(
+            folder=str(self.path),
+            title=f"{manifest.name} {manifest.version}",
+            vocabulary=manifest.architecture.vocabulary,
+            sizes=PlainSizes(**manifest.sizes.model_dump()),
+            files=[
+                PlainFile(name, entry.sha256, entry.bytes) for name, entry in manifest.files.items()
+            ],
+        )
 
 
 def open_package(path: Path) -> Package:
@@ -232,27 +238,5 @@ def open_package(path: Path) -> Package:
             f"{manifest_path}: {where}: {first['msg']}", code="package_malformed"
         ) from error
     for name, entry in manifest.files.items():
-        _verify(path / name, entry)
+        verify_file(path / name, sha256=entry.sha256, size=entry.bytes)
     return Package(path, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}")
-
-
-def _verify(path: Path, entry: FileEntry) -> None:
-    try:
-        if path.is_symlink() or not path.is_file():
-            raise VerificationError(f"{path}: missing or not a plain file", code="digest_mismatch")
-        size = path.stat().st_size
-        if size != entry.bytes:
-            raise VerificationError(
-                f"{path}: {size} bytes where the manifest says {entry.bytes}; fetch the package "
-                "again",
-                code="digest_mismatch",
-            )
-        if sha256_hex(path) != entry.sha256:
-            raise VerificationError(
-                f"{path}: its SHA-256 is not the manifest's; fetch the package again",
-                code="digest_mismatch",
-            )
-    except OSError as error:
-        raise VerificationError(
-            f"{path}: cannot be read: {error.strerror}", code="digest_mismatch"
-        ) from error

@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
 
 from edgeqa.errors import EdgeqaError, PayloadError
-from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Package, Sizes
+from edgeqa.plain_package import MODEL_FILE, TOKENIZER_FILE, PlainPackage, PlainSizes
 from edgeqa.reader.loading import OUTPUTS, check_token_types, load_session, load_tokenizer
 from edgeqa.reader.spans import (
     Logits,
@@ -29,7 +30,11 @@ from edgeqa.reader.spans import (
     merge,
     read_window,
 )
+from edgeqa.reader.weights import Weights
 from edgeqa.reader.windows import Window, Windower, WindowSizes
+
+if TYPE_CHECKING:
+    from edgeqa.manifest import Package, Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,13 @@ class Engine:
         *,
         wide: ort.InferenceSession,
         narrow: ort.InferenceSession,
+        weights: Weights,
         windower: Windower,
         max_answer_tokens: int,
         threads: int,
     ) -> None:
         self.threads = threads
+        self._weights = weights  # the sessions do not keep it alive
         self._wide = wide
         self._narrow = narrow
         self._windower = windower
@@ -85,28 +92,34 @@ class Engine:
         self._inputs = frozenset(node.name for node in wide.get_inputs())
 
     @classmethod
-    def load(cls, package: Package, *, threads: int) -> Engine:
+    def load(cls, package: Package | PlainPackage, *, threads: int) -> Engine:
         """Load a verified package.
 
         Args:
-            package: as `open_package` gave it.
+            package: of which every file was checked.
             threads: that may infer at the same time.
 
         Raises:
             ModelLoadError: onnxruntime or tokenizers refuse a file, or the graph is not a reader.
         """
-        manifest = package.manifest
+        plain = package if isinstance(package, PlainPackage) else package.plain()
         return cls.load_files(
-            model=package.file(MODEL_FILE),
-            tokenizer=package.file(TOKENIZER_FILE),
-            vocabulary=manifest.architecture.vocabulary,
-            sizes=manifest.sizes,
+            model=plain.file(MODEL_FILE),
+            tokenizer=plain.file(TOKENIZER_FILE),
+            vocabulary=plain.vocabulary,
+            sizes=plain.sizes,
             threads=threads,
         )
 
     @classmethod
     def load_files(
-        cls, *, model: Path, tokenizer: Path, vocabulary: int, sizes: Sizes, threads: int
+        cls,
+        *,
+        model: Path,
+        tokenizer: Path,
+        vocabulary: int,
+        sizes: Sizes | PlainSizes,
+        threads: int,
     ) -> Engine:
         """Load a graph and its tokenizer that are not a package yet (the workshop measures them).
 
@@ -114,16 +127,20 @@ class Engine:
             ModelLoadError: as `load`.
         """
         loaded = load_tokenizer(tokenizer, vocabulary)
-        wide = load_session(model, threads)
+        weights = Weights.of(model)
+        wide = load_session(model, threads, weights=weights)
         if any(node.name == "token_type_ids" for node in wide.get_inputs()):
             check_token_types(loaded, str(tokenizer))
         windower = Windower(
             tokenizer=loaded,
             sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
         )
+        narrow = wide if threads == 1 else load_session(model, 1, weights=weights)
+        weights.release()
         return cls(
             wide=wide,
-            narrow=wide if threads == 1 else load_session(model, 1),
+            narrow=narrow,
+            weights=weights,
             windower=windower,
             max_answer_tokens=sizes.max_answer_tokens,
             threads=threads,

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from edgeqa.errors import ModelLoadError
+from edgeqa.reader.weights import Weights
 from edgeqa.reader.windows import CONTEXT, QUESTION
 
 KNOWN_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
@@ -65,8 +66,15 @@ def _share_buffers() -> None:
     ort.create_and_register_allocator(memory, None)
 
 
-def load_session(path: Path, threads: int) -> ort.InferenceSession:
+def load_session(
+    path: Path, threads: int, *, weights: Weights | None = None
+) -> ort.InferenceSession:
     """An ONNX graph, for inferences with so many threads.
+
+    Args:
+        path: of the file.
+        threads: of one inference.
+        weights: of the same file, for the session to read instead of a copy of its own.
 
     Raises:
         ModelLoadError: onnxruntime refuses it; `model_interface`: it is no extractive reader.
@@ -81,6 +89,8 @@ def load_session(path: Path, threads: int) -> ort.InferenceSession:
     options.add_session_config_entry("session.use_env_allocators", "1")
     # A plan of buffers is kept for each length of window that ever came, and gains no time here.
     options.enable_mem_pattern = False
+    if weights is not None:
+        weights.give_to(options)
     options.log_severity_level = 3  # errors; warnings of the optimiser help nobody in production
     try:
         session = ort.InferenceSession(

@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-
-from tokenizers import Encoding
+from typing import TYPE_CHECKING
 
 from edgeqa.errors import GateError, PayloadError
-from edgeqa.manifest import Check, Package
+from edgeqa.plain_package import PlainCheck, PlainPackage
 from edgeqa.reader.engine import Engine, Reading
+from edgeqa.reader.windows import Window
 from edgeqa.squad import Gold, best, exact, f1
+
+if TYPE_CHECKING:
+    from edgeqa.manifest import Package
 
 # Percent. A sound model answers every check of its own package; rounding on another processor may
 # move a word boundary in one of them.
@@ -43,7 +46,7 @@ class Proof:
     p95_ms: float
 
 
-def prove(engine: Engine, package: Package) -> Proof:
+def prove(engine: Engine, package: Package | PlainPackage) -> Proof:
     """Warm the model up, then let it answer the check questions.
 
     Args:
@@ -56,8 +59,8 @@ def prove(engine: Engine, package: Package) -> Proof:
         InferenceError: the model gave NaN or infinity, or onnxruntime failed.
         ModelLoadError: the package's checks cannot be read.
     """
-    checks = package.checks()
-    who = f"{package.manifest.name} {package.manifest.version}"
+    plain = package if isinstance(package, PlainPackage) else package.plain()
+    checks, who = plain.checks(), plain.title
     try:
         _warm_up(engine, checks[0])
         readings = [engine.answer(check.question, check.context) for check in checks]
@@ -75,7 +78,7 @@ def prove(engine: Engine, package: Package) -> Proof:
     return proof
 
 
-def _warm_up(engine: Engine, check: Check) -> None:
+def _warm_up(engine: Engine, check: PlainCheck) -> None:
     """Read the largest window with all cores, then as many of it at once as may come."""
     window = _full_window(engine, check)
     engine.logits(window, alone=True)
@@ -87,7 +90,7 @@ def _warm_up(engine: Engine, check: Check) -> None:
             run.result()
 
 
-def _full_window(engine: Engine, check: Check) -> Encoding:
+def _full_window(engine: Engine, check: PlainCheck) -> Window:
     """The first window of a text that needs two: the model's largest."""
     text = check.context
     for _ in range(_MAX_DOUBLINGS):
@@ -98,7 +101,7 @@ def _full_window(engine: Engine, check: Check) -> Encoding:
     return windows[0]
 
 
-def _score(checks: list[Check], readings: list[Reading]) -> Proof:
+def _score(checks: list[PlainCheck], readings: list[Reading]) -> Proof:
     exacts, f1s = [], []
     for check, reading in zip(checks, readings, strict=True):
         golds = [Gold(text, 0) for text in check.answers]
