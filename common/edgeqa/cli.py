@@ -7,6 +7,7 @@ A role registers a typer app, or one function that becomes one command, under th
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from typing import Annotated
 
@@ -112,6 +113,8 @@ def _root(
 
 def main() -> None:
     """Run the command; the one place that turns errors into messages and exit codes."""
+    # Since 1.32 onnxruntime reports to its maker unless told not to. Source: its Privacy.md.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     words = sys.argv[1:]
     wanted = next((word for word in words if not word.startswith("-")), None)
     try:

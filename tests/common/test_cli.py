@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -44,3 +45,16 @@ def test_a_command_imports_no_other_role() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "set()\n"
+
+
+def test_no_command_lets_onnxruntime_report_to_its_maker() -> None:
+    code = (
+        "import atexit, os, sys; sys.argv = ['edgeqa', '--help'];"
+        "atexit.register(lambda: print('told', os.environ.get('ORT_DISABLE_TELEMETRY')));"
+        "from edgeqa.cli import main; main()"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert ran.stdout.endswith("told 1\n")
