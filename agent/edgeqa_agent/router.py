@@ -224,7 +224,7 @@ class Router:
                 self.counts[outcome.error[0] if outcome.error else "answered"] += 1
         if self._publish(entry, answer):
             self._meter.completed(outcomes, received_at=asked.received_at, done_at=done_at)
-            if model is not None and choice is not None:
+            if model is not None and choice is not None and entry.answered:
                 self._meter.chosen(model, choice, entry.answered)
         else:
             self._meter.refused("packet_too_large", len(outcomes))

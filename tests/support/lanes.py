@@ -65,9 +65,21 @@ def make_dispatcher() -> Dispatcher:
 
 def activate(dispatcher: Dispatcher, ref: ModelRef, answer: Answer) -> FakeProcess:
     """Make a process with this model the active one."""
+    process, lane = _add(dispatcher, ref, answer)
+    dispatcher.exchange(lane)
+    return process
+
+
+def join(dispatcher: Dispatcher, ref: ModelRef, answer: Answer) -> FakeProcess:
+    """Put a process with this model beside the active one."""
+    process, lane = _add(dispatcher, ref, answer)
+    dispatcher.accompany(lane)
+    return process
+
+
+def _add(dispatcher: Dispatcher, ref: ModelRef, answer: Answer) -> tuple[FakeProcess, Lane]:
     process = FakeProcess(ref, answer)
     lane = Lane(cast("ModelProcess", cast("Any", process)))
     process.dispatcher, process.lane = dispatcher, lane
     dispatcher.add(lane)
-    dispatcher.exchange(lane)
-    return process
+    return process, lane
