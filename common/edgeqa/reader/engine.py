@@ -11,7 +11,7 @@ Thread: any; `prepare` and `read` share nothing that changes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +53,15 @@ class Reading:
     spans: list[TextSpan]
     no_answer_score: float
     windows: int
+    inference_ms: float
+    decode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one window of a question holds, and the same two times."""
+
+    reading: WindowReading
     inference_ms: float
     decode_ms: float
 
@@ -178,32 +187,55 @@ class Engine:
             PayloadError: `expired`, past `stop_at`.
             InferenceError: the model gave NaN or infinity, or onnxruntime failed.
         """
-        count = candidates_per_window(top_k)
-        readings: list[WindowReading] = []
-        seconds = decoding = 0.0
+        parts: list[Part] = []
         for window in prepared.windows:
             give_way()
             if stop_at is not None and time.monotonic() > stop_at:
                 raise PayloadError("its deadline passed before it was answered", code="expired")
-            begun = time.perf_counter()
-            start, end = self.logits(window, alone=alone)
-            seconds += time.perf_counter() - begun
-            give_way()
-            begun = time.perf_counter()
-            readings.append(
-                read_window(
-                    start,
-                    end,
-                    window.context,
-                    max_answer_tokens=self._max_answer_tokens,
-                    count=count,
-                )
-            )
-            decoding += time.perf_counter() - begun
+            parts.append(self.read_window(window, top_k=top_k, alone=alone, give_way=give_way))
+        return self.join(prepared, parts, top_k=top_k)
+
+    def read_window(
+        self,
+        window: Window,
+        *,
+        top_k: int = 1,
+        alone: bool = True,
+        give_way: Callable[[], None] = lambda: None,
+    ) -> Part:
+        """Run the model over one window and decode it.
+
+        Raises:
+            InferenceError: as `read`.
+        """
         begun = time.perf_counter()
+        start, end = self.logits(window, alone=alone)
+        inferred = time.perf_counter()
+        give_way()
+        decoding = time.perf_counter()
+        reading = read_window(
+            start,
+            end,
+            window.context,
+            max_answer_tokens=self._max_answer_tokens,
+            count=candidates_per_window(top_k),
+        )
+        ended = time.perf_counter()
+        return Part(reading, 1000 * (inferred - begun), 1000 * (ended - decoding))
+
+    def join(self, prepared: Prepared, parts: Sequence[Part], *, top_k: int = 1) -> Reading:
+        """The answers of a question, each window of which was read, in its order."""
+        begun = time.perf_counter()
+        readings = [part.reading for part in parts]
         spans, no_answer = merge(prepared.context, prepared.windows, readings, top_k=top_k)
-        decoding += time.perf_counter() - begun
-        return Reading(spans, no_answer, len(readings), 1000 * seconds, 1000 * decoding)
+        joined_ms = 1000 * (time.perf_counter() - begun)
+        return Reading(
+            spans,
+            no_answer,
+            len(parts),
+            sum(part.inference_ms for part in parts),
+            joined_ms + sum(part.decode_ms for part in parts),
+        )
 
     def answer(self, question: str, context: str, *, top_k: int = 1) -> Reading:
         """`prepare` and `read` in one."""
