@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+CONTEXT_CACHE_MB = 4
+
 
 class CacheSettings(BaseModel):
     """How much is kept of answers, and of texts as tokens."""
@@ -21,7 +23,7 @@ class CacheSettings(BaseModel):
         default=4, ge=1, le=1 << 12, description="Room for them in memory, MiB."
     )
     context_cache_mb: int = Field(
-        default=4,
+        default=CONTEXT_CACHE_MB,
         ge=0,
         le=1 << 12,
         description="Room for texts as tokens, so that the next question of one is tokenised "

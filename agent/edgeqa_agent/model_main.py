@@ -216,7 +216,12 @@ def _go_on() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Serve; arguments are the socket's descriptor, the package as plain data and the threads."""
+    """Serve.
+
+    Args:
+        argv: behind the program, the socket's descriptor, the package as plain data, the threads,
+            and the bytes for texts that are kept as tokens.
+    """
     # The main process decides when this one ends; a Ctrl-C reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(int(argv[1]))
@@ -225,7 +230,7 @@ def main(argv: list[str]) -> int:
         package = PlainPackage.decode(argv[2])
         package.verify()
         threads = int(argv[3])
-        engine = Engine.load(package, threads=threads)
+        engine = Engine.load(package, threads=threads, context_bytes=int(argv[4]))
         proof = prove(engine, package)
     except EdgeqaError as error:
         connection.send_bytes(encode(Failed(error.code, str(error), int(error.exit_code))))

@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 from edgeqa.errors import ModelLoadError
 from edgeqa.installation import InstallationError, machine
 from edgeqa.manifest import Package
+from edgeqa_agent.cache_settings import CONTEXT_CACHE_MB
 from edgeqa_agent.jobs import Done, Failed, Job, Ready, decode_report, encode
 
 # A report holds at most MAX_TOP_K spans for each question of a batch; this is far above it, and
@@ -37,12 +38,14 @@ class ModelProcess:
         *,
         package: Package,
         threads: int,
+        context_cache_mb: int = CONTEXT_CACHE_MB,
         on_done: Callable[[Done], None],
         on_exit: Callable[[], None],
         log: FilteringBoundLogger,
     ) -> None:
         self.package = package
         self._threads = threads
+        self._context_bytes = context_cache_mb << 20
         self._on_done = on_done
         self._on_exit = on_exit
         self._log = log
@@ -72,7 +75,8 @@ class ModelProcess:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "edgeqa_agent.model_entry"),
-                    *(str(theirs.fileno()), self.package.plain().encode(), str(self._threads)),
+                    *(str(theirs.fileno()), self.package.plain().encode()),
+                    *(str(self._threads), str(self._context_bytes)),
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -111,7 +111,12 @@ class Wiring:
         loader = Loader(
             dispatcher=dispatcher,
             make_process=lambda package, *, on_done, on_exit: ModelProcess(
-                package=package, threads=threads, on_done=on_done, on_exit=on_exit, log=log
+                package=package,
+                threads=threads,
+                context_cache_mb=settings.context_cache_mb,
+                on_done=on_done,
+                on_exit=on_exit,
+                log=log,
             ),
             start_timeout_s=settings.model_start_timeout_s,
             log=log,

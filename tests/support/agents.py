@@ -76,6 +76,8 @@ class AgentProcess:
             "broker": self.broker.url,
             "device": self.device,
             "log_level": "debug",
+            # Most tests ask the same again and again, to have the model at work.
+            "answer_cache_entries": 0,
             "state_dir": self.folder / f"state-{self.device}",
         }
         for name, value in {**values, **self.settings}.items():

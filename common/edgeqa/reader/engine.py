@@ -21,6 +21,7 @@ import onnxruntime as ort
 
 from edgeqa.errors import EdgeqaError, PayloadError
 from edgeqa.plain_package import MODEL_FILE, TOKENIZER_FILE, PlainPackage, PlainSizes
+from edgeqa.reader.contexts import CONTEXT_BYTES
 from edgeqa.reader.loading import OUTPUTS, check_token_types, load_session, load_tokenizer
 from edgeqa.reader.spans import (
     Logits,
@@ -101,12 +102,19 @@ class Engine:
         self._inputs = frozenset(node.name for node in wide.get_inputs())
 
     @classmethod
-    def load(cls, package: Package | PlainPackage, *, threads: int) -> Engine:
+    def load(
+        cls,
+        package: Package | PlainPackage,
+        *,
+        threads: int,
+        context_bytes: int = CONTEXT_BYTES,
+    ) -> Engine:
         """Load a verified package.
 
         Args:
             package: of which every file was checked.
             threads: that may infer at the same time.
+            context_bytes: of the tokens of texts that are kept for other questions.
 
         Raises:
             ModelLoadError: onnxruntime or tokenizers refuse a file, or the graph is not a reader.
@@ -118,6 +126,7 @@ class Engine:
             vocabulary=plain.vocabulary,
             sizes=plain.sizes,
             threads=threads,
+            context_bytes=context_bytes,
         )
 
     @classmethod
@@ -129,6 +138,7 @@ class Engine:
         vocabulary: int,
         sizes: Sizes | PlainSizes,
         threads: int,
+        context_bytes: int = CONTEXT_BYTES,
     ) -> Engine:
         """Load a graph and its tokenizer that are not a package yet (the workshop measures them).
 
@@ -143,6 +153,7 @@ class Engine:
         windower = Windower(
             tokenizer=loaded,
             sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
+            context_bytes=context_bytes,
         )
         narrow = wide if threads == 1 else load_session(model, 1, weights=weights)
         weights.release()
