@@ -8,211 +8,20 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-import traceback
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from queue import SimpleQueue
 
 import onnxruntime
 
 from edgeqa.errors import EdgeqaError, ExitCode
 from edgeqa.plain_package import PlainPackage
-from edgeqa.reader.engine import Engine, Prepared
+from edgeqa.reader.engine import Engine
 from edgeqa.reader.proof import Proof, prove
-from edgeqa_agent.cores import Cores
-from edgeqa_agent.idle import Idle, trim
-from edgeqa_agent.jobs import (
-    Done,
-    Failed,
-    Job,
-    Outcome,
-    Proven,
-    Task,
-    decode_job,
-    encode,
-    refused,
-)
+from edgeqa_agent.idle import trim
+from edgeqa_agent.jobs import Failed, Proven, encode
 from edgeqa_agent.memory import resident_bytes
-
-# Source: setpriority(2); a process may always lower its own.
-_LOWEST_PRIORITY = 19
-
-
-@dataclass(slots=True)
-class _Progress:
-    """A job of which some questions are still to be read."""
-
-    job: Job
-    open: int
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    begun_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """One question of a job."""
-
-    progress: _Progress
-    index: int
-
-    @property
-    def task(self) -> Task:
-        """The question."""
-        return self.progress.job.tasks[self.index]
-
-
-class _Worker:
-    """Answers jobs with an engine.
-
-    Each thread takes a question, tokenises it, waits for its cores, reads, and takes the next; one
-    thread more than cores, so that tokenising goes on while all cores read. The thread that waits
-    for the socket is the one that answers what comes: handing it to another would cost a wake-up.
-
-    A job in the background has a thread of its own with the lowest priority. It takes no core from
-    others, and works in Python only while no other question is in hand: a thread that is seldom let
-    run must not hold the interpreter's lock then.
-    """
-
-    def __init__(self, *, engine: Engine, connection: Connection, threads: int) -> None:
-        self._engine = engine
-        self._connection = connection
-        self._threads = threads
-        self._next_lock = threading.Lock()
-        self._send_lock = threading.Lock()
-        self._units: deque[_Unit] = deque()
-        self._in_hand = 0  # questions that a thread has taken and not finished
-        self._cores = Cores(threads)
-        self._calm = threading.Event()  # nothing is in hand
-        self._calm.set()
-        self._background: SimpleQueue[Job] = SimpleQueue()
-        self._idle = Idle(then=self._give_memory_back)
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Work until the main process closes the socket."""
-        self._idle.worked()  # the check questions
-        for number in range(self._threads + 1):
-            self._start(self._read_all, f"read-{number}")
-        self._start(self._read_background, "background")
-        self._start(self._idle.run, "idle")
-        self._ended.wait()
-
-    def _start(self, loop: Callable[[], None], name: str) -> None:
-        threading.Thread(target=self._guarded, args=(loop,), name=name, daemon=True).start()
-
-    def _guarded(self, loop: Callable[[], None]) -> None:
-        try:
-            loop()
-        except (EOFError, OSError):
-            self._ended.set()  # the main process has closed the socket: it needs no more answers
-        except Exception:  # noqa: BLE001  a thread's edge; printed with its traceback
-            traceback.print_exc()
-            # The other threads may be waiting for this one: end them all, rather than fall silent.
-            os._exit(ExitCode.BUG)
-
-    def _read_all(self) -> None:
-        while True:
-            unit = self._next()
-            prepared = self._prepare(unit.task)
-            with self._cores.take(wanted_by_others=self._others) as alone:
-                begun_at = time.monotonic()
-                outcome = self._read(unit, prepared, alone=alone)
-            self._finish(unit, outcome, begun_at)
-
-    def _next(self) -> _Unit:
-        with self._next_lock:
-            while not self._units:
-                job = decode_job(self._connection.recv_bytes())
-                if job.background:
-                    self._background.put(job)
-                    continue
-                self._units.extend(_units_of(job))
-            with self._send_lock:
-                self._in_hand += 1
-                self._calm.clear()
-            return self._units.popleft()
-
-    def _read_background(self) -> None:
-        # Per thread on Linux: sched(7), "The nice value".
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-        while True:
-            for unit in _units_of(self._background.get()):
-                self._calm.wait()
-                begun_at, before_s = time.monotonic(), time.thread_time()
-                outcome = self._read(unit, self._prepare(unit.task), alone=False)
-                cpu_ms = 1000 * (time.thread_time() - before_s)
-                self._finish(unit, replace(outcome, cpu_ms=cpu_ms), begun_at)
-
-    def _others(self) -> bool:
-        return self._in_hand > 1 or bool(self._units) or self._connection.poll(0)
-
-    def _prepare(self, task: Task) -> Prepared | Outcome:
-        try:
-            return self._engine.prepare(task.question, task.context)
-        except EdgeqaError as error:
-            return refused(error.code, str(error))
-
-    def _read(self, unit: _Unit, prepared: Prepared | Outcome, *, alone: bool) -> Outcome:
-        if isinstance(prepared, Outcome):
-            return prepared
-        begun_at, job = time.monotonic(), unit.progress.job
-        try:
-            reading = self._engine.read(
-                prepared,
-                top_k=unit.task.top_k,
-                stop_at=job.stop_at,
-                alone=alone,
-                give_way=self._give_way if job.background else _go_on,
-            )
-        except EdgeqaError as error:
-            return refused(error.code, str(error))
-        return Outcome(
-            spans=[(span.text, span.start, span.end, span.score) for span in reading.spans],
-            no_answer_score=reading.no_answer_score,
-            windows=reading.windows,
-            inference_ms=reading.inference_ms,
-            tokenise_ms=prepared.tokenise_ms,
-            decode_ms=reading.decode_ms,
-            begun_at=begun_at,
-        )
-
-    def _give_memory_back(self) -> None:
-        self._engine.shrink()
-        trim()
-
-    def _give_way(self) -> None:
-        self._calm.wait()
-
-    def _finish(self, unit: _Unit, outcome: Outcome, begun_at: float) -> None:
-        progress = unit.progress
-        with self._send_lock:
-            if not progress.job.background:
-                self._in_hand -= 1
-                if not self._in_hand:
-                    self._calm.set()
-            progress.outcomes[unit.index] = outcome
-            progress.begun_at = progress.begun_at or begun_at
-            progress.open -= 1
-            if progress.open:
-                return
-            ordered = [progress.outcomes[index] for index in range(len(progress.job.tasks))]
-            done = Done(progress.job.number, progress.begun_at, ordered)
-            self._connection.send_bytes(encode(done))
-        self._idle.worked()
-
-
-def _units_of(job: Job) -> list[_Unit]:
-    progress = _Progress(job, len(job.tasks))
-    return [_Unit(progress, index) for index in range(len(job.tasks))]
-
-
-def _go_on() -> None:
-    pass
+from edgeqa_agent.worker import Worker
 
 
 def main(argv: list[str]) -> int:
@@ -240,7 +49,7 @@ def main(argv: list[str]) -> int:
     engine.shrink()
     trim()
     connection.send_bytes(encode(Proven(scores, onnxruntime.__version__)))
-    _Worker(engine=engine, connection=connection, threads=threads).run()
+    Worker(engine=engine, connection=connection, threads=threads).run()
     return int(ExitCode.OK)
 
 
