@@ -29,6 +29,7 @@ class FakeProcess:
 
     def __init__(self, ref: ModelRef, answer: Answer) -> None:
         self.package = cast("Package", SimpleNamespace(ref=ref, digest=ref.digest))
+        self.pid = 0
         self.jobs: list[Job] = []
         self.stopped = False
         self.killed = False
