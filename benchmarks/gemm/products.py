@@ -74,12 +74,7 @@ def read_architecture(model: Path) -> Architecture:
     Raises:
         DataError: it is not a graph, or not a BERT's.
     """
-    import onnx
-
-    try:
-        graph = onnx.load(str(model)).graph
-    except Exception as error:
-        raise DataError(f"{model}: not an ONNX graph: {error}") from error
+    graph = _graph(model)
     looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather"}
     shapes = {t.name: tuple(t.dims) for t in graph.initializer if len(t.dims) == 2}
     tables = [shapes[name] for name in looked_up if name in shapes]
@@ -99,6 +94,26 @@ def read_architecture(model: Path) -> Architecture:
     return Architecture(layers, hidden, heads, intermediate)
 
 
+def _graph(model: Path) -> Any:
+    import onnx
+
+    try:
+        return onnx.load(str(model)).graph
+    except Exception as error:
+        raise DataError(f"{model}: not an ONNX graph: {error}") from error
+
+
 def _attribute(graph: Any, name: str) -> Iterator[int]:
     for node in graph.node:
         yield from (int(a.i) for a in node.attribute if a.name == name)
+
+
+def weight_bytes(model: Path) -> int:
+    """What one window reads of a graph's constants: all but the tables that it looks up in.
+
+    Raises:
+        DataError: it is not a graph.
+    """
+    graph = _graph(model)
+    looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather"}
+    return sum(t.ByteSize() for t in graph.initializer if t.name not in looked_up)
