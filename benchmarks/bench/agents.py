@@ -10,11 +10,10 @@ from pathlib import Path
 
 from bench.clients import DEVICE
 from edgeqa.processes import own_process
-from edgeqa_agent.settings import AgentSettings
 
 # Questions come again in these benchmarks, and what is measured is how they are answered the first
-# time. Settings of an agent that has them.
-_NO_CACHES = {"answer_cache_entries": "0"}
+# time.
+_NO_CACHES = {"answer_cache_entries": "0", "context_cache_mb": "0"}
 
 
 @contextmanager
@@ -28,7 +27,7 @@ def running_agent(
         "package": str(package),
         "threads": str(threads),
         "log_format": "json",
-        **{k: v for k, v in _NO_CACHES.items() if k in AgentSettings.model_fields},
+        **_NO_CACHES,
     }
     environment = {f"EDGEQA_AGENT_{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "edgeqa.cli", "agent", "run"]

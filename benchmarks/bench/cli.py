@@ -16,8 +16,8 @@ from peers import PEERS, available
 from rich.console import Console
 
 from bench import questions as asked
-from bench.models import MODELS, make_models
-from bench.plan import ENGINE, SECTIONS, Settings, basis, plan
+from bench.models import MODELS, Model, default_model, make_models
+from bench.plan import ENGINE, ONLY_INT8, SECTIONS, Settings, basis, plan
 from bench.report import REPORT_FILE, write_report
 from bench.state import State
 from bench.tasks import Task, run_all
@@ -110,7 +110,6 @@ def main(
         if install and "peers" in sections:
             _install(chosen_peers, console)
         missing = {} if chosen_peers == [] else _missing(chosen_peers, console)
-        console.print("models: those that are missing are made now, which takes minutes")
         settings = Settings(
             minutes=minutes or (_QUICK_MINUTES if quick else _MINUTES),
             threads=threads or len(os.sched_getaffinity(0)),
@@ -119,7 +118,7 @@ def main(
             share=load,
             seed=seed,
             sections=sections,
-            models=make_models(chosen_models or [], work / "models", logs / "models.log"),
+            models=_models(chosen_models or [], sections, work, logs, console),
             peers=chosen_peers,
             turn_s=turn_s,
             rounds=3 if quick else 9,
@@ -169,6 +168,15 @@ def _report(
     text = write_report(tasks, state, missing, plots, output)
     Console(highlight=False, soft_wrap=True).print(text, markup=False)
     console.print(f"report: {output / REPORT_FILE}", markup=False)
+
+
+def _models(
+    names: Sequence[str], sections: Sequence[str], work: Path, logs: Path, console: Console
+) -> list[Model]:
+    if list(names) == ["default"] and set(sections) <= set(ONLY_INT8):
+        return [default_model()]
+    console.print("models: those that are missing are made now, which takes minutes")
+    return make_models(names, work / "models", logs / "models.log")
 
 
 def _names(option: str, text: str | None, known: Collection[str]) -> list[str] | None:

@@ -69,6 +69,11 @@ def make_models(names: Sequence[str], folder: Path, log: Path) -> list[Model]:
     return [_model(name, made.get(name)) for name in names]
 
 
+def default_model() -> Model:
+    """The default model as it is installed, without the forms that have to be made."""
+    return _model(MODELS[0], None)
+
+
 def _model(name: str, made: str | None) -> Model:
     folder = Path(made) if made else None
     int8 = open_package(default_package() if name == "default" else Path(made or "") / "int8")

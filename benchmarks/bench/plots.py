@@ -37,21 +37,26 @@ def draw_all(tasks: Sequence[Task], records: dict[str, Record], folder: Path) ->
         for task in tasks:
             record = records[task.key]
             if task.section in {"peers", "engine", "broker"} and record.turns:
-                made.append(_save(_rates(task, record), folder, task))
+                figure = _rates(task, record)
             elif task.section == "latency" and record.turns:
-                made.append(_save(_latencies(task, record), folder, task))
+                figure = _latencies(task, record)
             elif task.section == "limit" and record.turns:
-                made.append(_save(_limits(task, record), folder, task))
+                figure = _limits(task, record)
+            else:
+                continue
+            # Peers that do not fit into memory together are compared in several tasks.
+            name = f"{task.section}-{task.model}"
+            name += f"-{1 + len(made)}" if f"{name}.png" in made else ""
+            _save(figure, folder, name, task.title)
+            made.append(f"{name}.png")
     return made
 
 
-def _save(figure: Figure, folder: Path, task: Task) -> str:
-    name = "-".join(task.key.split("/"))
+def _save(figure: Figure, folder: Path, name: str, title: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    about: dict[str, Any] = {"Title": task.title, "Date": None, "Creator": None}
+    about: dict[str, Any] = {"Title": title, "Date": None, "Creator": None}
     figure.savefig(folder / f"{name}.svg", format="svg", metadata=about)
-    figure.savefig(folder / f"{name}.png", format="png", metadata={"Title": task.title})
-    return f"{name}.png"
+    figure.savefig(folder / f"{name}.png", format="png", metadata={"Title": title})
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
