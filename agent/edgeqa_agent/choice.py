@@ -10,23 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from edgeqa.choice_reason import Reason
 from edgeqa.messages import Quality
 
 # Most that the time for which a gate stays over grows, in the time that it is set to.
 MOST_HOLDS = 8
-
-
-class Reason(StrEnum):
-    """Why a question went to its model; `choice` in the answer."""
-
-    ASKED = "asked"
-    DEADLINE = "deadline"
-    LOAD = "load"
-    HEAT = "heat"
-    CALM = "calm"
-    ALONE = "alone"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeqa_agent.choice import Limits, Pressure, Reason, Times, choose
+from edgeqa.choice_reason import Reason
+from edgeqa_agent.choice import Limits, Pressure, Times, choose
 from edgeqa_agent.lane import Lane
 from edgeqa_agent.request import Request
 

@@ -99,6 +99,9 @@ QUESTIONS = Metric("edgeqa_questions_total", _C, "Questions, by what became of t
                    (*_MODEL, "outcome"),
                    f"models ({_MODELS}) × outcomes (`answered`, codes of docs/errors.md, "
                    "`other`)")  # fmt: skip
+CHOSEN = Metric("edgeqa_chosen_questions_total", _C,
+                "Answered questions of devices with two models, by which answered and why it.",
+                (*_MODEL, "reason"), f"models ({_MODELS}) × 7 reasons")  # fmt: skip
 LATENCY = Metric("edgeqa_latency_seconds", _H,
                  "Time of an answer: `total` on the device, `inference` in onnxruntime.",
                  (*_MODEL, "part"), f"models ({_MODELS}) × 2 parts × 34 buckets",
@@ -123,8 +126,8 @@ DROPPED = Metric("edgeqa_outbox_dropped_records_total", _C,
                  "maximum, not the sum.", ("kind",), "3 kinds")  # fmt: skip
 
 RECORD_METRICS = (
-    QUESTIONS, LATENCY, PARTS, PART_QUESTIONS, EVALUATED, SWAPS, SWAP_FAILURES, SWAP_SECONDS,
-    RECONNECTS, DISK, DROPPED,
+    QUESTIONS, CHOSEN, LATENCY, PARTS, PART_QUESTIONS, EVALUATED, SWAPS, SWAP_FAILURES,
+    SWAP_SECONDS, RECONNECTS, DISK, DROPPED,
 )  # fmt: skip
 
 # The state of the fleet, read from the database; one endpoint is enough for all collectors.

@@ -12,6 +12,7 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric as Family
 
+from edgeqa.choice_reason import Reason
 from edgeqa.histogram import LOWEST, MAX_BUCKETS, Histogram
 from edgeqa.telemetry_messages import (
     Evaluation,
@@ -28,8 +29,9 @@ from edgeqa_cloud.tally import Cell, Tally
 
 _PARTS = ("queue", "tokenise", "inference", "decode", "publish", "total")
 _BUCKET_PARTS = ("inference", "total")
-_BY_MODEL = (specs.QUESTIONS, specs.LATENCY, specs.EVALUATED)
+_BY_MODEL = (specs.QUESTIONS, specs.CHOSEN, specs.LATENCY, specs.EVALUATED)
 _NO_MODEL = ("none", "none")
+_REASONS = frozenset(map(str, Reason))
 _KINDS = tuple(map(str, RecordKind))
 _SWAP_STATES = ("active", "failed", "rolled_back")
 # Devices whose count of dropped records is remembered; a fleet larger than this is counted in
@@ -58,6 +60,10 @@ class _ModelSeries:
             if code == outcome:
                 self._outcomes[outcome] = cell
         return cell
+
+    def chosen(self, reason: str) -> Cell:
+        """The series of questions for which it was chosen of two, for a reason."""
+        return self._tally.cell(specs.CHOSEN, *self._labels, reason)
 
 
 # By the end of a device's bucket, looked up some hundred times for each record.
@@ -112,6 +118,9 @@ class RecordMetrics:
         model = self._of(record.model)
         for outcome, count in record.outcomes.items():
             model.outcome(outcome).value += count
+        for chosen in record.choices or ():
+            reason = chosen.reason if chosen.reason in _REASONS else "other"
+            self._of(chosen.model).chosen(reason).value += chosen.questions
         if record.latency is not None:
             self._count_latency(model, record.latency)
         self._reconnects.value += record.reconnects

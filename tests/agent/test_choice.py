@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeqa.choice_reason import Reason
 from edgeqa.messages import Quality
 from edgeqa_agent.choice import (
     MOST_HOLDS,
@@ -16,7 +17,6 @@ from edgeqa_agent.choice import (
     Limits,
     Marks,
     Pressure,
-    Reason,
     Times,
     choose,
 )

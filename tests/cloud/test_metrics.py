@@ -153,6 +153,21 @@ def test_records_are_added_up_by_model() -> None:
     assert value(series, "edgeqa_latency_part_questions_total", part="queue") == 6
 
 
+def test_choices_between_two_models_are_added_up_by_model_and_bounded_reason() -> None:
+    metrics = CollectorMetrics()
+    choices = [
+        {"model": OLD, "reason": "load", "questions": 3},
+        {"model": OLD, "reason": "a_reason_of_later", "questions": 2},
+        {"model": OLD, "reason": "another_of_later", "questions": 4},
+    ]
+    for seq in (1, 2):
+        metrics.count(telemetry(seq=seq, choices=choices))
+    series = exposed(metrics.registry())
+    model = {"model": OLD["name"], "version": OLD["version"]}
+    assert value(series, "edgeqa_chosen_questions_total", **model, reason="load") == 6
+    assert value(series, "edgeqa_chosen_questions_total", **model, reason="other") == 12
+
+
 @settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.floats(0, 1e7), max_size=50))
 def test_buckets_hold_exactly_what_the_device_counted(values: list[float]) -> None:
