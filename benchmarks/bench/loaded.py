@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.agents import running_agent
-from bench.clients import Clients, Trip
+from bench.clients import Clients, FirstAnswer, Trip
 from bench.questions import Questions
 from bench.tasks import Turn
 
@@ -49,10 +49,11 @@ class Load:
         """An agent, its clients, and its capacity, measured once."""
         with (
             running_agent(self.url, self.package, self.threads, self.log),
+            FirstAnswer(self.url) as first,
             Clients(self.url, 1) as one,
             Clients(self.url, self.clients) as many,
         ):
-            one.await_answer(self.questions.warm_up[0], _AGENT_TIMEOUT_S)
+            first.wait(self.questions.warm_up[0], _AGENT_TIMEOUT_S)
             many.ask(self.questions.warm_up)
             if "capacity_per_s" not in about:
                 about["capacity_per_s"] = round(self._capacity(many), 3)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 from peers import PEERS, Asked, Peer, PeerError, Worker
 
 from bench.agents import running_agent
-from bench.clients import Clients
+from bench.clients import Clients, FirstAnswer
 from edgeqa.errors import DataError
 from edgeqa.squad import Example
 
@@ -124,7 +124,8 @@ class AgentHost:
         """As `Host.load`."""
         agent = running_agent(self._url, self._side.model, self._threads, self._log)
         self._stack.enter_context(agent)
-        self._of(1).await_answer(self._example, _AGENT_TIMEOUT_S)
+        with FirstAnswer(self._url) as first:
+            first.wait(self._example, _AGENT_TIMEOUT_S)
         return {"versions": {}, "settings": f"{self._threads} threads; Mosquitto, QoS 1"}
 
     def ask(self, examples: Sequence[Example], at_once: int) -> Asked:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.agents import memory_mib, running_agent
-from bench.clients import Clients
+from bench.clients import Clients, FirstAnswer
 from bench.questions import Questions
 from bench.tasks import Turn
 
@@ -36,12 +36,12 @@ class Start:
     @contextmanager
     def open(self, _: dict[str, Any]) -> Iterator[Turn]:
         """The clients; each turn starts an agent of its own."""
-        with Clients(self.url, self.clients) as clients:
+        with FirstAnswer(self.url) as first, Clients(self.url, self.clients) as clients:
 
             def turn(_: list[dict[str, Any]]) -> dict[str, Any]:
                 begun = time.perf_counter()
                 with running_agent(self.url, self.package, self.threads, self.log) as process:
-                    clients.await_answer(self.questions.warm_up[0], _START_TIMEOUT_S)
+                    first.wait(self.questions.warm_up[0], _START_TIMEOUT_S)
                     first_s = time.perf_counter() - begun
                     idle = memory_mib(process.pid)
                     until = time.perf_counter() + self.work_s
