@@ -16,9 +16,12 @@ from peers import PEERS, available
 from rich.console import Console
 
 from bench import questions as asked
+from bench.lineup import ENGINE
+from bench.machine import machine
 from bench.models import MODELS, Model, default_model, make_models
-from bench.plan import ENGINE, ONLY_INT8, SECTIONS, Settings, basis, plan
+from bench.plan import ONLY_INT8, SECTIONS, basis, plan
 from bench.report import REPORT_FILE, write_report
+from bench.settings import Settings
 from bench.state import State
 from bench.tasks import Task, run_all
 from edgeqa.errors import EdgeqaError, UsageError
@@ -27,6 +30,7 @@ from edgeqa.processes import broker_process
 
 _MINUTES, _QUICK_MINUTES = 18.0, 1.5
 _QUICK_MODELS = ("default", "distilbert")
+_QUICK_PEERS = ("transformers", "tensorflow", "optimum")
 _INTERRUPTED = 130
 _INSTALL = Path(__file__).parents[1] / "peers" / "install.py"
 
@@ -54,8 +58,8 @@ def main(
         str | None,
         typer.Option(
             metavar="A,B",
-            help=f"Of {', '.join(name for name in PEERS if name != ENGINE)}; all that are here. "
-            "`none` for no other.",
+            help=f"Of {', '.join(name for name in PEERS if name != ENGINE)}; all that are here, or "
+            f"{', '.join(_QUICK_PEERS)} with --quick; `none` for no other.",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few turns: within 4 minutes.")] = False,
@@ -98,6 +102,8 @@ def main(
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
+        if quick and peers is None:
+            peers = ",".join(name for name in _QUICK_PEERS if name in PEERS)
         chosen_peers = _names("--peers", peers, PEERS) if peers != "none" else []
         chosen_models = _names(
             "--models", models or ",".join(_QUICK_MODELS if quick else MODELS), MODELS
@@ -121,7 +127,8 @@ def main(
             models=_models(chosen_models or [], sections, work, logs, console),
             peers=chosen_peers,
             turn_s=turn_s,
-            rounds=3 if quick else 9,
+            quick=quick,
+            memory_mib=machine()["memory_mib"],
         )
         state = State.open(output, basis(settings, questions), fresh=fresh)
         with tempfile.TemporaryDirectory() as scratch, broker_process(Path(scratch), 0) as url:

@@ -17,9 +17,12 @@ from typing import Any, Self
 import pytest
 from bench.aims import aims
 from bench.compare import Comparison
+from bench.lineup import lineups, own_sides
 from bench.loaded import _times
+from bench.models import Model
 from bench.questions import Questions
 from bench.results import latency, rows
+from bench.settings import Settings
 from bench.sides import Side
 from bench.state import Record, State
 from bench.stats import quantile, ratios, spread
@@ -238,6 +241,33 @@ def test_aims_are_judged_by_what_was_measured() -> None:
     [bad] = aims({"latency/default/1": trips(9000.0)}, settings)
     assert (good.reached, bad.reached) == (True, False)
     assert latency(trips(11.0), 0.7).asked_per_s == 7.0
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    for name in ("checkpoint", "int8", "fp32"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(b"0" * (1 << 20))
+    folders = [tmp_path / name for name in ("checkpoint", "int8", "fp32")]
+    return Model("default", "it", *folders, trained=True, digests=("a", "b"))
+
+
+def settings(memory_mib: float) -> Settings:
+    return Settings(
+        minutes=1, threads=2, clients=16, block=16, share=0.7, seed=0, sections=["peers"],
+        models=[], peers=["transformers", "transformers-padded"], turn_s=1, quick=False,
+        memory_mib=memory_mib,
+    )  # fmt: skip
+
+
+def test_where_memory_is_small_the_peers_come_in_groups_with_ours_in_each(model: Model) -> None:
+    [together] = lineups(model, settings(64 * 1024))
+    first, second = lineups(model, settings(1024))
+    ours = [side.key for side in own_sides("peers", model, settings(1024))]
+    assert "int8-edgeqa-2" in ours
+    assert [side.key for side in first] == ["transformers", *ours]
+    assert [side.key for side in second] == ["transformers-padded", *ours]
+    assert [side.key for side in together] == ["transformers", "transformers-padded", *ours]
 
 
 # --- the command
