@@ -43,9 +43,11 @@ def text(engine: Engine, tokens: int) -> str:
     raise SystemExit(f"a window of {tokens} tokens has no room for the question")
 
 
-def another(context: str) -> str:
-    """Of the same length: the tokens of a text that was seen are kept."""
-    return context.replace("15", "20")
+def another(context: str, number: int) -> str:
+    """One of 8,100 texts of the same length, as the tokens of a text that was seen are kept."""
+    first, rest = divmod(number, 90)
+    before, _, after = context.partition("15")
+    return before + str(10 + first % 90) + after.replace("15", str(10 + rest))
 
 
 def window(engine: Engine, context: str) -> Window:
