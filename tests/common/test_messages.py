@@ -55,6 +55,8 @@ def code_of(payload: bytes) -> str:
         (b'{"question":"a","context":"b","top_k":"3"}', "invalid_payload"),
         (b'{"question":"a","context":"b","top_k":1e99}', "invalid_payload"),
         (b'{"question":"a","context":"b","deadline_ms":-1}', "invalid_payload"),
+        (b'{"question":"a","context":"b","quality":"Fast"}', "invalid_payload"),
+        (b'{"question":"a","context":"b","quality":1}', "invalid_payload"),
         (b'{"question":"a","context":"b","id":""}', "invalid_payload"),
         (b'{"question":"a","context":"b","id":7}', "invalid_payload"),
         (b'{"questions":[],"context":"b"}', "invalid_payload"),
