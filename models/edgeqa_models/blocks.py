@@ -8,7 +8,6 @@ ARM64 since onnxruntime 1.23.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -18,18 +17,18 @@ from onnx import helper, numpy_helper
 from onnxruntime.capi._pybind_state import quantize_matmul_4bits, quantize_matmul_8bits
 
 from edgeqa_models.embeddings import quantise_tables
+from edgeqa_models.lean import open_attention
 
 BLOCK = 32
 _INT8_ACTIVATIONS = 4  # of MatMulNBits' attribute accuracy_level
 _BYTE = 8
-_SPLIT = "qkv_sizes"
 
 Bits = Literal[4, 8]
 
 
 def to_blocks(graph: onnx.ModelProto, bits: Bits) -> onnx.ModelProto:
     """The same graph with weights in blocks; tables are int8 by row. `graph` is used up."""
-    _open_attention(graph)
+    open_attention(graph)
     weights = {tensor.name: tensor for tensor in graph.graph.initializer}
     for node in graph.graph.node:
         if node.op_type == "MatMul" and node.input[1] in weights:
@@ -37,36 +36,6 @@ def to_blocks(graph: onnx.ModelProto, bits: Bits) -> onnx.ModelProto:
             _replace(graph, node, tensor, bits)
     quantise_tables(graph)
     return graph
-
-
-def _open_attention(graph: onnx.ModelProto) -> None:
-    """Replace Attention by MatMul, Split and MultiHeadAttention, whose product is a node apart."""
-    weights = {tensor.name: tensor for tensor in graph.graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.graph.node:
-        if node.op_type != "Attention":
-            nodes.append(node)
-            continue
-        hidden = weights[node.input[1]].dims[1] // 3
-        if not any(tensor.name == _SPLIT for tensor in graph.graph.initializer):
-            sizes = np.array([hidden] * 3, np.int64)
-            graph.graph.initializer.append(numpy_helper.from_array(sizes, _SPLIT))
-        nodes.extend(_opened(node))
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
-
-
-def _opened(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    source, weight, bias, mask = node.input
-    name, kept = node.name, {"num_heads", "mask_filter_value"}
-    product, parts = f"{name}_qkv", [f"{name}_{part}" for part in ("query", "key", "value")]
-    yield helper.make_node("MatMul", [source, weight], [product], f"{name}_product")
-    yield helper.make_node("Split", [product, _SPLIT], parts, f"{name}_split", axis=-1)
-    attention = helper.make_node(
-        "MultiHeadAttention", [*parts, bias, mask], list(node.output), name, domain="com.microsoft"
-    )
-    attention.attribute.extend(a for a in node.attribute if a.name in kept)
-    yield attention
 
 
 def _replace(

@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 _INT8_MAX = 127  # symmetric: -128 is not used, so that negation is exact
 _TABLE = 2  # dimensions
+# Of so few rows (token types) each lookup costs more than the bytes are worth.
+_FEW_ROWS = 16
 
 
 def quantise_tables(graph: onnx.ModelProto) -> None:
@@ -22,7 +24,9 @@ def quantise_tables(graph: onnx.ModelProto) -> None:
     tables = {
         tensor.name: tensor
         for tensor in graph.graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == _TABLE
+        if tensor.data_type == TensorProto.FLOAT
+        and len(tensor.dims) == _TABLE
+        and tensor.dims[0] > _FEW_ROWS
     }
     nodes: list[onnx.NodeProto] = []
     done: set[str] = set()

@@ -21,6 +21,7 @@ from edgeqa_models.diagnosis import explain
 from edgeqa_models.draft import SERVED, Draft, write_draft
 from edgeqa_models.folders import new_folder
 from edgeqa_models.graph import demand_fused, demand_room, fuse, trace
+from edgeqa_models.lean import replace_slow
 from edgeqa_models.parity import TOLERANCE, Parity, Progress, demand_parity, measure_parity
 from edgeqa_models.portable import demand_portable, operators
 
@@ -68,6 +69,7 @@ def export(
     with new_folder(output) as folder:
         graph = fuse(trace(reader), reader)
         demand_fused(graph, reader)
+        graph = replace_slow(graph)
         demand_portable(graph)
         content = graph.SerializeToString(deterministic=True)
         parity = measure_parity(content, reader, questions, SERVED, on_progress)

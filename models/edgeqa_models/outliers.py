@@ -60,6 +60,7 @@ def split_outliers(graph: onnx.ModelProto, peaks: Mapping[str, Peaks]) -> list[s
         Names of the small products, which must stay fp32.
     """
     weights = {tensor.name: tensor for tensor in graph.graph.initializer}
+    sums = {name: node for node in graph.graph.node if node.op_type == "Sum" for name in node.input}
     nodes: list[onnx.NodeProto] = []
     kept: list[str] = []
     for node in graph.graph.node:
@@ -70,11 +71,15 @@ def split_outliers(graph: onnx.ModelProto, peaks: Mapping[str, Peaks]) -> list[s
         name = node.name
         mask = np.ones(len(peaks[name]), np.float32)
         mask[loudest] = 0
-        rows = numpy_helper.to_array(weights[node.input[1]])[loudest]
+        matrix = numpy_helper.to_array(weights[node.input[1]]).copy()
+        rows = matrix[loudest]
+        matrix[loudest] = 0  # so that they do not set the scale of a column
+        weights[node.input[1]].CopyFrom(numpy_helper.from_array(matrix, node.input[1]))
         for suffix, value in (("loud", loudest), ("mask", mask), ("rows", rows)):
             graph.graph.initializer.append(numpy_helper.from_array(value, f"{name}_{suffix}"))
         source, out = node.input[0], node.output[0]
-        node.input[0], node.output[0] = f"{name}_quiet", f"{name}_int8"
+        both = [f"{name}_int8", f"{name}_fp32"]
+        node.input[0], node.output[0] = f"{name}_quiet", both[0]
         kept.append(f"{name}_small")
         nodes += [
             helper.make_node("Mul", [source, f"{name}_mask"], [f"{name}_quiet"], f"{name}_mul"),
@@ -82,9 +87,14 @@ def split_outliers(graph: onnx.ModelProto, peaks: Mapping[str, Peaks]) -> list[s
             helper.make_node(
                 "Gather", [source, f"{name}_loud"], [f"{name}_few"], f"{name}_gather", axis=2
             ),
-            helper.make_node("MatMul", [f"{name}_few", f"{name}_rows"], [f"{name}_fp32"], kept[-1]),
-            helper.make_node("Add", [f"{name}_int8", f"{name}_fp32"], [out], f"{name}_add"),
+            helper.make_node("MatMul", [f"{name}_few", f"{name}_rows"], [both[1]], kept[-1]),
         ]
+        total = sums.get(out)
+        if total is None:
+            nodes.append(helper.make_node("Sum", both, [out], f"{name}_add"))
+        else:
+            total.input.remove(out)
+            total.input.extend(both)
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
     return kept

@@ -26,13 +26,14 @@ OPERATORS = {
         {
             *("Add", "Cast", "Constant", "ConstantOfShape", "DynamicQuantizeLinear", "Equal"),
             *("Expand", "Gather", "LayerNormalization", "MatMul", "MatMulInteger", "Mul"),
-            *("ReduceSum", "Relu", "Shape", "Slice", "Split", "Squeeze", "Unsqueeze", "Where"),
+            *("ReduceSum", "Relu", "Shape", "Slice", "Split", "Squeeze", "Sum", "Unsqueeze"),
+            "Where",
         }
     ),
     "com.microsoft": frozenset(
         {
-            *("Attention", "BiasGelu", "FastGelu", "MatMulNBits", "MultiHeadAttention"),
-            *("QAttention", "SkipLayerNormalization"),
+            *("Attention", "BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "Gelu"),
+            *("MatMulNBits", "MultiHeadAttention", "QAttention", "SkipLayerNormalization"),
         }
     ),
 }

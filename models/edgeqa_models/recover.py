@@ -131,10 +131,15 @@ def _model(package: Package, berts: dict[str, NDArray[np.float32]]) -> Any:
 def _bert_weights(
     weights: Weights, nodes: Sequence[onnx.NodeProto], layers: int
 ) -> dict[str, NDArray[np.float32]]:
-    products = {node.name: node for node in nodes if node.op_type.startswith("MatMul")}
+    products = {node.name: node for node in nodes if "MatMul" in node.op_type}
     found: dict[str, NDArray[np.float32]] = {}
     for table in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
-        found[f"bert.embeddings.{table}.weight"] = _table(weights, f"{_ROOT}embeddings.{table}")
+        name = f"{_ROOT}embeddings.{table}"
+        if table == "token_type_embeddings" and not {f"{name}.weight", f"{name}.weight_int8"} & (
+            weights.keys()
+        ):
+            continue  # a DistilBERT's
+        found[f"bert.embeddings.{table}.weight"] = _table(weights, name)
     norms = ["embeddings.LayerNorm"]
     for layer in range(layers):
         place = f"encoder.layer.{layer}."
@@ -188,8 +193,8 @@ def _product(
 
 def _scaled(weights: Weights, name: str) -> NDArray[np.float32]:
     """[in, out] of int8 weights with a scale for each column."""
-    centred = _float(weights[f"{name}_quantized"]) - _float(weights[f"{name}_zero_point"])
-    return _float(centred * weights[f"{name}_scale"])
+    # Without zero points since the products are DynamicQuantizeMatMul; before, they were all 0.
+    return _float(weights[f"{name}_quantized"] * weights[f"{name}_scale"])
 
 
 def _float(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -227,4 +232,3 @@ def _compare(reader: ReaderCheckpoint, package: Package) -> Recovered:
             code="parity_failed",
         )
     return recovered
-
