@@ -147,6 +147,7 @@ def _same(
 
 
 def torch_logits(reader: ReaderCheckpoint, feeds: dict[str, Any]) -> tuple[Any, Any]:
+    """float[windows, tokens], start and end, of the torch model."""
     with torch.no_grad():
         out = reader.model(**{name: torch.from_numpy(value) for name, value in feeds.items()})
     return out.start_logits.numpy(), out.end_logits.numpy()

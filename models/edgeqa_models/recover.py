@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgeqa.errors import GateError, ModelLoadError
-from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Package, Sizes, open_package
+from edgeqa.manifest import MODEL_FILE, TOKENIZER_FILE, Package, open_package
 from edgeqa.reader.engine import Engine
 from edgeqa_models.checkpoint import ReaderCheckpoint
 from edgeqa_models.distilbert import berts_name
