@@ -1,8 +1,8 @@
 """From a torch reader to an ONNX graph, and its fusion for inference.
 
 Fusion gives `com.microsoft` operators (Attention, SkipLayerNormalization, BiasGelu), of which
-`lean` replaces the slow ones; `portable` says which are allowed. A graph whose attention was not fused computes the same, slower, and nobody
-would notice: it is refused.
+`lean` replaces the slow ones; `portable` says which are allowed. A graph whose attention was not
+fused computes the same, slower, and nobody would notice: it is refused.
 """
 
 from __future__ import annotations
