@@ -26,18 +26,14 @@ from structlog.typing import FilteringBoundLogger
 from edgeqa.errors import ModelLoadError
 from edgeqa.messages import ModelRef
 from edgeqa_agent.choice import Limits
-from edgeqa_agent.jobs import Done, Outcome, Task, refused
+from edgeqa_agent.jobs import Done, Outcome, Task
 from edgeqa_agent.lane import Lane
 from edgeqa_agent.lanes import Lanes
+from edgeqa_agent.order import next_request
 from edgeqa_agent.request import Request
 
-# Beyond one question for each core of the model: one tokenised, two in the socket, so that it
-# never waits for us.
-SPARE = 3
 # Deaths over one question before it is refused as poisonous.
 MAX_ATTEMPTS = 2
-# UTF-8 of this many characters, a few times over, fits into a Unix socket's default buffer.
-_SEND_AT_ONCE_CHARS = 10_000
 _DIED = "the model died after it was proven"
 
 Observer = Callable[[list[Task], list[Outcome]], None]
@@ -85,10 +81,10 @@ class Dispatcher(Lanes):
                 return False
             idle = not self._waiting
             self._waiting.append(request)
-            if not (idle and request.size <= _SEND_AT_ONCE_CHARS and self._can_send()):
-                self._changed.notify_all()
+            if not (idle and request.small and self._next() is request):
+                self._due.notify()
                 return True
-            started = self._start_next()
+            started = self._start(request)
         self._send(*started)
         return True
 
@@ -119,7 +115,7 @@ class Dispatcher(Lanes):
         """End the thread and all model processes; what still waits is forgotten, not refused."""
         with self._changed:
             self._stopping = True
-            self._changed.notify_all()
+            self._tell()
             lanes = list(self._lanes)
         for lane in lanes:
             lane.process.stop()
@@ -144,7 +140,7 @@ class Dispatcher(Lanes):
             died = lane.dead
             if wanted and not died:
                 old, self._pair.active = self._pair.active, lane
-                self._changed.notify_all()
+                self._tell()
         if died or not wanted:
             self.discard(lane)
             if wanted:
@@ -165,7 +161,7 @@ class Dispatcher(Lanes):
         with self._changed:
             if not lane.dead:
                 self._pair.companion = lane
-                self._changed.notify_all()
+                self._tell()
                 return
         self.discard(lane)
         raise ModelLoadError(_DIED, code="model_crashed")
@@ -178,6 +174,7 @@ class Dispatcher(Lanes):
             left = lane.abandon(background_only=True)
             with suppress(ValueError):
                 self._lanes.remove(lane)
+            self._tell()
         self._refuse(left, lane)
 
     def ask(self, lane: Lane, request: Request) -> None:
@@ -201,9 +198,12 @@ class Dispatcher(Lanes):
                 lane.learn(request, done)
             beside = lane is self._pair.companion
             self._changed.notify_all()
+            started = self._start_small()
+        if started is not None:
+            self._send(*started)
         if request is None:
             return
-        self._finish(request, done.outcomes, lane.model, done.begun_at)
+        request.complete(done.outcomes, done.begun_at or time.monotonic(), lane.model)
         if not (request.of_one_lane or beside) and self.observer is not None:
             self.observer(request.tasks, done.outcomes)
 
@@ -214,52 +214,69 @@ class Dispatcher(Lanes):
             running = lane.abandon()
             requests = [request for request in running if not request.of_one_lane]
             poison = None
-            for request in requests[: self._model_threads]:
+            for request in requests:  # they take turns: any of them may have been read
                 request.attempts += 1
             if requests and requests[0].attempts >= MAX_ATTEMPTS:
                 poison = requests.pop(0)
             self._waiting.extendleft(reversed(requests))
             if self._pair.lost(lane):
                 self._lanes.remove(lane)
-            self._changed.notify_all()
+            self._tell()
         self._refuse([request for request in running if request.of_one_lane], lane)
         if poison is not None:
             self._log.error("question_refused", code="model_crashed", attempts=poison.attempts)
-            why = "the model died twice over this question"
-            self._finish(poison, _all(poison, "model_crashed", why), lane.model)
+            poison.refuse("model_crashed", "the model died twice over this question", lane.model)
 
     def _dispatch(self) -> None:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._stopping or self._can_send())
-                    if self._stopping:
+                    self._due.wait_for(lambda: self._stopping or self._next() is not None)
+                    request = self._next()
+                    if self._stopping or request is None:
                         return
-                    started = self._start_next()
+                    started = self._start(request)
                 self._send(*started)
         except Exception:  # noqa: BLE001  a thread's edge; logged with its traceback
             self._log.exception("dispatcher_thread_failed")
             self.close()
 
+    def _tell(self) -> None:
+        """Something has changed, and may let a request be sent; with the lock held."""
+        self._changed.notify_all()
+        self._due.notify()
+
     def _depth(self) -> int:
         return len(self._waiting) + sum(len(lane.running) for lane in self._lanes)
 
-    def _can_send(self) -> bool:
-        if not self._pair.lanes or not self._waiting:
-            return False
-        # What was in a model when it died is asked again one by one, so that a second death
-        # tells which question is to blame. Two models share the cores, and this bound.
+    def _next(self) -> Request | None:
+        """The request to send now, if there is one and room for it; with the lock held."""
+        if not self._pair.lanes:
+            return None
         running = list(self._pair.running())
-        suspect = any(request.attempts for request in (self._waiting[0], *running))
-        return len(running) < (1 if suspect else self._model_threads + SPARE)
+        return next_request(self._waiting, running, threads=self._model_threads)
 
-    def _start_next(self) -> tuple[Lane, int, Request]:
-        """Move the first waiting request to the running ones, with the lock held."""
+    def _start(self, request: Request) -> tuple[Lane, int, Request]:
+        """Move a waiting request to the running ones, with the lock held."""
         depth, number = self._depth(), next(self._numbers)
-        request = self._waiting.popleft()
+        self._waiting.remove(request)
         lane = self._pair.pick(request, time.monotonic(), depth=depth)
         lane.begin(number, request)
         return lane, number, request
+
+    def _start_small(self) -> tuple[Lane, int, Request] | None:
+        """The same in the thread that hears of answers, which must not wait for the process.
+
+        It would wait for ever if the process waited for it: so only while all that runs is single
+        questions, whose answers fit into the socket's buffer. Else the dispatching thread is told.
+        """
+        request = self._next()
+        if request is None:
+            return None
+        if request.small and all(len(one.tasks) == 1 for one in self._pair.running()):
+            return self._start(request)
+        self._due.notify()
+        return None
 
     def _send(self, lane: Lane, number: int, request: Request) -> None:
         if request.stop_at is None or time.monotonic() <= request.stop_at:
@@ -267,28 +284,10 @@ class Dispatcher(Lanes):
             return
         with self._changed:
             taken = lane.end(number)
+            self._tell()
         if taken is not None:
-            why = "its deadline passed in the queue"
-            self._finish(request, _all(request, "expired", why), lane.model)
+            request.refuse("expired", "its deadline passed in the queue", lane.model)
 
     def _refuse(self, requests: list[Request], lane: Lane) -> None:
         for request in requests:
-            refusals = _all(request, "model_crashed", "its process ended")
-            self._finish(request, refusals, lane.model)
-
-    def _finish(
-        self,
-        request: Request,
-        outcomes: list[Outcome],
-        model: ModelRef | None,
-        begun_at: float = 0.0,
-    ) -> None:
-        try:
-            request.complete(outcomes, begun_at or time.monotonic(), model)
-        finally:
-            with self._changed:
-                self._changed.notify_all()
-
-
-def _all(request: Request, code: str, message: str) -> list[Outcome]:
-    return [refused(code, message) for _ in request.tasks]
+            request.refuse("model_crashed", "its process ended", lane.model)

@@ -21,7 +21,9 @@ class Lanes:
     """
 
     def __init__(self, *, threads: int, limits: Limits | None = None) -> None:
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._due = threading.Condition(lock)  # a request may be sent, or the dispatcher stops
         self._pair = Pair(threads=threads, limits=limits)
         self._lanes: list[Lane] = []
         self._stopping = False

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeqa.messages import ModelRef, Quality
-from edgeqa_agent.jobs import Outcome, Task
+from edgeqa_agent.jobs import Outcome, Task, refused
+
+# UTF-8 of this many characters, a few times over, fits into a Unix socket's default buffer; some
+# ten windows of a model.
+SMALL_CHARS = 10_000
 
 
 @dataclass(slots=True)
@@ -33,6 +38,15 @@ class Request:
     attempts: int = 0
     of_one_lane: bool = False
     background: bool = False
+
+    def refuse(self, code: str, message: str, model: ModelRef | None) -> None:
+        """Complete it with a refusal of each of its questions."""
+        self.complete([refused(code, message) for _ in self.tasks], time.monotonic(), model)
+
+    @property
+    def small(self) -> bool:
+        """Whether it is sent without waiting, and overtakes what is not."""
+        return self.size <= SMALL_CHARS
 
     @property
     def size(self) -> int:
