@@ -17,7 +17,6 @@ from structlog.typing import FilteringBoundLogger
 from edgeqa.certificate_messages import CertificateIssued, CertificateRequest
 from edgeqa.errors import EdgeqaError, PayloadError
 from edgeqa.exchange import NO_SUBSCRIBERS
-from edgeqa.identity.renewing import new_candidate
 from edgeqa.identity.roles import Role
 from edgeqa.messages import parse_payload
 from edgeqa.packets import Delivered, Delivery, Outgoing
@@ -89,6 +88,9 @@ class CertificateExchange:
             IdentityError: it is not what was asked for.
             BrokerError: the link takes no more.
         """
+        # With the library of certificates, which an agent without one does not load.
+        from edgeqa.identity.renewing import new_candidate  # noqa: PLC0415
+
         candidate = new_candidate(Role.DEVICE, self._device)
         request = CertificateRequest(
             id=secrets.token_hex(8), device=self._device, request=candidate.request()

@@ -16,6 +16,7 @@ import typer
 from edgeqa import holding
 from edgeqa.errors import ConfigError, EdgeqaError
 from edgeqa.installation import installation_error, is_broken
+from edgeqa.lean import import_structlog
 
 GROUP = "edgeqa.commands"
 
@@ -117,6 +118,7 @@ def main() -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     words = sys.argv[1:]
     wanted = next((word for word in words if not word.startswith("-")), None)
+    import_structlog()
     try:
         _run(wanted)
     except EdgeqaError as error:

@@ -2,6 +2,8 @@
 
 Everything that can be said before the broker is asked is said here, so that a device that cannot
 succeed says why at its start.
+
+The library of certificates is imported where one is read: an agent without one keeps 8 MiB.
 """
 
 from __future__ import annotations
@@ -11,20 +13,14 @@ import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import NameOID
+from typing import TYPE_CHECKING
 
 from edgeqa.errors import ConfigError, ExitCode
 from edgeqa.identity.roles import ORGANISATION, Role
 from edgeqa.tls import CertificateFiles
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 # A chain of some RSA certificates with their key is under 20 KiB.
 _MAX_FILE_BYTES = 256 << 10
@@ -115,18 +111,22 @@ def read_identity(files: CertificateFiles) -> Identity:
     Raises:
         IdentityError: `certificate_unreadable`, `certificate_key_mismatch`.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  see above
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
     raw = _read(files.cert)
     certificate = parse_certificate(raw, files.cert)
     key_file = files.key or files.cert
     try:
-        key = load_pem_private_key(raw if files.key is None else _read(key_file), password=None)
+        pem = raw if files.key is None else _read(key_file)
+        key = serialization.load_pem_private_key(pem, password=None)
     except TypeError as error:
         raise IdentityError(
             f"{key_file}: the key is encrypted; it must be without a passphrase, and mode 0600"
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise IdentityError(f"{key_file}: there is no private key in it (PEM)") from error
-    form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     if key.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
         raise IdentityError(
             f"{key_file}: the key does not belong to the certificate {files.cert}: copy both files "
@@ -138,6 +138,9 @@ def read_identity(files: CertificateFiles) -> Identity:
 
 def describe(certificate: x509.Certificate, files: CertificateFiles) -> Identity:
     """What a certificate says."""
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415  see above
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415
+
     return Identity(
         name=_attribute(certificate, NameOID.COMMON_NAME),
         role=_role(certificate),
@@ -154,6 +157,9 @@ def parse_certificate(raw: bytes, path: Path) -> x509.Certificate:
     Raises:
         IdentityError: `certificate_unreadable`.
     """
+    from cryptography import x509  # noqa: PLC0415  see above
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+
     try:
         certificate = x509.load_pem_x509_certificates(raw)[0]
         # Parts are decoded when they are looked at.
@@ -176,6 +182,8 @@ def shown(moment: datetime) -> str:
 
 
 def _role(certificate: x509.Certificate) -> Role | None:
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415  see above
+
     unit = _attribute(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME)
     if _attribute(certificate, NameOID.ORGANIZATION_NAME) != ORGANISATION or unit not in set(Role):
         return None
