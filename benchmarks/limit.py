@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import onnxruntime as ort
 import typer
 from gemm.kernels import INT8, Run, kernels
 from gemm.operators import Operator, feeds, profile
@@ -23,7 +24,7 @@ from gemm.products import Product, products, read_architecture
 from gemm.timing import quartiles, turn, turns
 from rich.console import Console
 
-from edgeqa.errors import EdgeqaError
+from edgeqa.errors import DataError, EdgeqaError
 from edgeqa.manifest import MODEL_FILE, Package, open_package
 from edgeqa.reader.loading import load_session
 from edgeqa_models.report import machine
@@ -200,10 +201,23 @@ def quickest(precision: str, product: Product, threads: int) -> Best:
 
 
 def share(package: Package, tokens: int, threads: int, *, peak: Best, rounds: int) -> Share:
-    """Peak, products and model in turns; the peak is the given one or that of a shape of ours."""
+    """Peak, products and model in turns; the peak is the given one or that of a shape of ours.
+
+    Raises:
+        DataError: the graph is not that of a BERT or DistilBERT, or takes no such window.
+        ModelLoadError: onnxruntime refuses it.
+    """
     model = package.path / MODEL_FILE
     precision = INT8 if package.manifest.precision.startswith(INT8) else "fp32"
     needed = products(read_architecture(model), tokens)
+    session = load_session(model, threads)
+    asked = feeds(session, tokens)
+    quiet = ort.RunOptions()
+    quiet.log_severity_level = 4  # what it says is said below
+    try:
+        session.run(None, asked, quiet)
+    except Exception as error:
+        raise DataError(f"{model}: takes no window of {tokens} tokens; name fewer") from error
     operations = sum(product.operations for product in needed)
     chosen = [quickest(precision, product, threads) for product in needed]
     peak = max([peak, *chosen], key=lambda best: best.rate)

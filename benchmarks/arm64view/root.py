@@ -72,19 +72,18 @@ class Emulated:
         (self._root / "proc/cpuinfo").write_text(text, encoding="ascii")
         self._libraries()
 
-    def count(self, package: Path, tokens: int, what: str, counts: Path, maps: Path) -> str:
+    def count(self, package: Path, tokens: int, counts: Path, maps: Path) -> str:
         """Run the guest; its line of JSON.
 
         Args:
             package: folder of the model.
             tokens: of the window.
-            what: `graph` or `question`.
             counts: file that the plugin writes.
             maps: file that the guest writes.
         """
         site = self._root / _SITE
         paths = [site, REPOSITORY / "common", REPOSITORY / "benchmarks"]
-        guest = [str(package.resolve()), str(tokens), what, str(maps)]
+        guest = [str(package.resolve()), str(tokens), str(maps)]
         return self._call(
             [
                 *(self._qemu, "-cpu", "cortex-a76", "-L", str(self._root)),
