@@ -40,10 +40,6 @@ class Peer:
     several: bool = False
     cpu_flags: tuple[str, ...] = ()
 
-    def requirements(self) -> Path:
-        """Its pinned requirements; only where it has an environment of its own."""
-        return HERE / f"requirements-{self.environment}.txt"
-
     def python(self) -> Path:
         """The interpreter that runs it."""
         if self.environment is None:
@@ -61,7 +57,7 @@ class Peer:
         install = f"python benchmarks/peers/install.py {self.environment}"
         if not done.is_file():
             return f"not installed: {install}"
-        if done.read_text() != self.requirements().read_text():
+        if done.read_text() != requirements(self.environment).read_text():
             return f"installed from other requirements: {install}"
         return None
 
@@ -69,6 +65,11 @@ class Peer:
 def environments() -> Path:
     """Where the peers' environments lie: EDGEQA_PEERS, or `build/peers` of this checkout."""
     return Path(os.environ.get("EDGEQA_PEERS") or HERE.parent.parent / "build" / "peers")
+
+
+def requirements(environment: str) -> Path:
+    """The pinned requirements of an environment."""
+    return HERE / f"requirements-{environment}.txt"
 
 
 def processor_flags() -> frozenset[str]:
@@ -81,6 +82,7 @@ def processor_flags() -> frozenset[str]:
     return frozenset(flag for flags in named for flag in flags.split())
 
 
+_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 _ALL = [
     Peer(
         name="edgeqa",
@@ -103,7 +105,7 @@ _ALL = [
         module="transformers_pipeline",
         needs=("torch", "transformers"),
         options={"dtype": "bfloat16"},
-        cpu_flags=("avx512_bf16", "amx_bf16", "bf16"),
+        cpu_flags=_BF16,
     ),
     Peer(
         name="transformers-padded",
@@ -111,6 +113,40 @@ _ALL = [
         module="transformers_pipeline",
         needs=("torch", "transformers"),
         options={"dtype": "float32", "padding": "max_length"},
+    ),
+    Peer(
+        name="tensorflow",
+        title="transformers on TensorFlow 2.15, padded to 384",
+        module="tensorflow_padded",
+        environment="tensorflow",
+    ),
+    Peer(
+        name="optimum",
+        title="optimum pipeline, onnxruntime fp32",
+        module="optimum_pipeline",
+        environment="optimum",
+    ),
+    Peer(
+        name="openvino",
+        title="optimum-intel pipeline, OpenVINO fp32",
+        module="openvino_pipeline",
+        environment="openvino",
+        options={"precision": "fp32"},
+    ),
+    Peer(
+        name="openvino-bf16",
+        title="optimum-intel pipeline, OpenVINO bf16",
+        module="openvino_pipeline",
+        environment="openvino",
+        options={"precision": "bf16"},
+        cpu_flags=_BF16,
+    ),
+    Peer(
+        name="openvino-int8",
+        title="optimum-intel pipeline, OpenVINO int8",
+        module="openvino_pipeline",
+        environment="openvino",
+        options={"precision": "int8"},
     ),
 ]
 PEERS: dict[str, Peer] = {peer.name: peer for peer in _ALL}

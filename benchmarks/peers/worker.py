@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from peers.catalogue import HERE, Peer
+from peers.catalogue import HERE, Peer, environments
 
 # A full-size model that OpenVINO or MLServer converts and compiles first, on a Pi.
 LOAD_TIMEOUT_S = 900.0
@@ -29,13 +29,6 @@ LOAD_TIMEOUT_S = 900.0
 ASK_TIMEOUT_S = 900.0
 _STOP_TIMEOUT_S = 15.0
 _LAST_WORDS_BYTES = 4096
-# Models lie on this disk: nothing is to be asked of the network.
-_ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "PYTHONUNBUFFERED": "1",
-}
 
 
 class PeerError(Exception):
@@ -122,7 +115,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 text=True,
-                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": str(HERE.parent)},
+                env=_environment(),
                 start_new_session=True,
             )
         except OSError as error:
@@ -230,6 +223,18 @@ class Worker:
         self._log.seek(max(0, end - _LAST_WORDS_BYTES))
         words = self._log.read().decode(errors="replace").strip()
         return f": {words.splitlines()[-1]}" if words else ""
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        # Models lie on this disk: nothing is to be asked of the network.
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": str(HERE.parent),
+        "EDGEQA_PEERS": str(environments()),
+    }
 
 
 def _pump(stream: IO[str], lines: queue.SimpleQueue[str | None]) -> None:

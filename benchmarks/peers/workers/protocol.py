@@ -75,6 +75,17 @@ def serve(name: str, load: Load) -> None:
         close()
 
 
+def calibration() -> list[tuple[str, str]]:
+    """Questions and texts to quantise with: the check questions of the default packages."""
+    packages = Path(__file__).parents[3] / "models" / "packages"
+    checks = [
+        check
+        for path in sorted(packages.glob("*/checks.json"))
+        for check in json.loads(path.read_text())
+    ]
+    return sorted({(check["question"], check["context"]) for check in checks})
+
+
 def one_line(error: BaseException) -> str:
     """What an exception says, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
