@@ -99,6 +99,9 @@ QUESTIONS = Metric("edgeqa_questions_total", _C, "Questions, by what became of t
                    (*_MODEL, "outcome"),
                    f"models ({_MODELS}) × outcomes (`answered`, codes of docs/errors.md, "
                    "`other`)")  # fmt: skip
+CACHED = Metric("edgeqa_cached_questions_total", _C,
+                "Answered questions for which nothing was inferred, as the same had been asked.",
+                _MODEL, f"models ({_MODELS})")  # fmt: skip
 CHOSEN = Metric("edgeqa_chosen_questions_total", _C,
                 "Answered questions of devices with two models, by which answered and why it.",
                 (*_MODEL, "reason"), f"models ({_MODELS}) × 7 reasons")  # fmt: skip
@@ -126,8 +129,8 @@ DROPPED = Metric("edgeqa_outbox_dropped_records_total", _C,
                  "maximum, not the sum.", ("kind",), "3 kinds")  # fmt: skip
 
 RECORD_METRICS = (
-    QUESTIONS, CHOSEN, LATENCY, PARTS, PART_QUESTIONS, EVALUATED, SWAPS, SWAP_FAILURES,
-    SWAP_SECONDS, RECONNECTS, DISK, DROPPED,
+    QUESTIONS, CACHED, CHOSEN, LATENCY, PARTS, PART_QUESTIONS, EVALUATED, SWAPS,
+    SWAP_FAILURES, SWAP_SECONDS, RECONNECTS, DISK, DROPPED,
 )  # fmt: skip
 
 # The state of the fleet, read from the database; one endpoint is enough for all collectors.

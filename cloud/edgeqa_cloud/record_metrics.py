@@ -29,7 +29,7 @@ from edgeqa_cloud.tally import Cell, Tally
 
 _PARTS = ("queue", "tokenise", "inference", "decode", "publish", "total")
 _BUCKET_PARTS = ("inference", "total")
-_BY_MODEL = (specs.QUESTIONS, specs.CHOSEN, specs.LATENCY, specs.EVALUATED)
+_BY_MODEL = (specs.QUESTIONS, specs.CACHED, specs.CHOSEN, specs.LATENCY, specs.EVALUATED)
 _NO_MODEL = ("none", "none")
 _REASONS = frozenset(map(str, Reason))
 _KINDS = tuple(map(str, RecordKind))
@@ -46,6 +46,7 @@ class _ModelSeries:
         self._tally = tally
         self._labels = labels
         self._outcomes = {"answered": tally.cell(specs.QUESTIONS, *labels, "answered")}
+        self.cached = tally.cell(specs.CACHED, *labels)
         self.latency = {part: tally.spread(specs.LATENCY, *labels, part) for part in _BUCKET_PARTS}
         self.evaluated = {
             trigger: tally.cell(specs.EVALUATED, *labels, trigger.value) for trigger in Trigger
@@ -118,6 +119,7 @@ class RecordMetrics:
         model = self._of(record.model)
         for outcome, count in record.outcomes.items():
             model.outcome(outcome).value += count
+        model.cached.value += record.cached
         for chosen in record.choices or ():
             reason = chosen.reason if chosen.reason in _REASONS else "other"
             self._of(chosen.model).chosen(reason).value += chosen.questions

@@ -56,6 +56,23 @@ def record_of(figures: Figures) -> Telemetry:
     return Telemetry.model_validate_json(record.to_json())
 
 
+def test_an_answer_that_was_kept_counts_and_hides_no_times_of_the_model() -> None:
+    meter = Meter()
+    kept = Outcome([("x", 0, 1, 0.5)], 0.1, 1, 0.0, begun_at=100.5, cached=True)
+    inferred = Outcome([("x", 0, 1, 0.5)], 0.1, 1, 30.0, begun_at=100.5)
+    meter.completed([kept, inferred, kept], received_at=100.0, done_at=101.0)
+    meter.published(3, seconds=0.1)
+    meter.completed([kept], received_at=100.0, done_at=101.0)
+    figures = meter.take()
+    assert figures.outcomes == {"answered": 4}
+    assert figures.cached == 3
+    counts = {part: histogram.count for part, histogram in figures.latency.items()}
+    assert counts.pop("publish") == 3
+    assert set(counts.values()) == {1}
+    assert len(counts) == 5
+    assert figures.plus(figures).as_fields()["cached"] == 6
+
+
 def test_each_part_of_an_answered_question_is_measured_once() -> None:
     meter = Meter()
     meter.completed([answered()], received_at=100.0, done_at=100.6)

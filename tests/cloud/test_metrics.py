@@ -136,12 +136,14 @@ def test_a_collector_counts_what_it_does() -> None:
 def test_records_are_added_up_by_model() -> None:
     metrics = CollectorMetrics()
     for seq in (1, 2):
-        metrics.count(telemetry(seq=seq, model=OLD, outcomes={"answered": 3, "busy": 1}))
+        outcomes = {"answered": 3, "busy": 1}
+        metrics.count(telemetry(seq=seq, model=OLD, outcomes=outcomes, cached=2))
     metrics.count(telemetry(model=None, outcomes={"not_a_code_of_ours": 2}, latency=None))
     series = exposed(metrics.registry())
     model = {"model": OLD["name"], "version": OLD["version"]}
     assert value(series, "edgeqa_questions_total", **model, outcome="answered") == 6
     assert value(series, "edgeqa_questions_total", **model, outcome="busy") == 2
+    assert value(series, "edgeqa_cached_questions_total", **model) == 4
     none = {"model": "none", "version": "none"}
     assert value(series, "edgeqa_questions_total", **none, outcome="other") == 2
     # The example's three answers lie in the device's bucket 35: 2**(35/8) to 2**(36/8) ms.
