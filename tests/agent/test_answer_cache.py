@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import tracemalloc
 from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
+from random import Random, choice
 
 import pytest
 from hypothesis import settings
@@ -325,6 +329,41 @@ def test_it_takes_no_more_memory_than_it_says() -> None:
         tracemalloc.stop()
     assert len(kept) == 3000
     assert 0.6 * kept.size_bytes < taken <= kept.size_bytes
+
+
+def test_many_threads_ask_and_answer_at_once_and_each_gets_its_own_answer() -> None:
+    bench = Bench(entries=20, most=50)
+    waiting: SimpleQueue[Request | None] = SimpleQueue()
+    bench.cache._ask = lambda request: waiting.put(request) or True  # type: ignore[func-returns-value]
+
+    def answer() -> None:
+        while (request := waiting.get()) is not None:
+            model = choice(MODELS)
+            bench.queue.model = model
+            outcomes = [answer_of(model, task) for task in request.tasks]
+            request.complete(outcomes, time.monotonic(), model)
+
+    def ask(number: int) -> list[Asked]:
+        draw = Random(number)
+        return [bench.ask(*draw.choices("abcdefghijkl", k=3)) for _ in range(200)]
+
+    workers = [threading.Thread(target=answer) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    with ThreadPoolExecutor(4) as pool:
+        asked = [one for some in pool.map(ask, range(4)) for one in some]
+    deadline = time.monotonic() + 30
+    while any(one.outcomes is None for one in asked) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for _ in workers:
+        waiting.put(None)
+    for worker in workers:
+        worker.join()
+    for one in asked:
+        assert one.model is not None
+        assert one.texts == [f"{one.model.name} {task.question}" for task in one.request.tasks]
+    assert not bench.cache._flights
+    assert bench.cache._following == 0
 
 
 class Everything(RuleBasedStateMachine):
