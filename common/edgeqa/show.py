@@ -60,7 +60,9 @@ def _origin(answer: Answer, total_ms: float) -> str:
         parts.insert(0, f"{clean(answer.model.name)} {clean(answer.model.version)}")
     if answer.choice is not None:
         parts.insert(1, f"chosen: {clean(answer.choice)}")
-    if answer.inference_ms is not None:
+    if answer.cached:
+        parts.append("kept from before")
+    elif answer.inference_ms is not None:
         parts.append(f"inference {answer.inference_ms:.1f} ms")
     parts.append(f"total {total_ms:.1f} ms")
     return "        " + " · ".join(parts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,3 +126,16 @@ def test_equal_questions_outlive_the_model_that_had_them(keeping: AgentProcess) 
         answers = [client.take(one) for one in sent]
         assert [answer["status"] for answer in answers] == ["ok"] * 20
         assert sum("cached" not in answer for answer in answers) == 1
+
+
+def test_a_person_sees_that_an_answer_was_kept(keeping: AgentProcess) -> None:
+    command = [sys.executable, "-m", "edgeqa.cli", "ask", "Who keeps the shed?", "--text"]
+    asked = [*command, "The gardener keeps the shed.", "--device", keeping.device]
+    asked += ["--broker", keeping.broker.url]
+    first, again = (
+        subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout
+        for _ in range(2)
+    )
+    assert "inference" in first
+    assert "kept from before" not in first
+    assert "kept from before" in again
