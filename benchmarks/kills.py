@@ -239,6 +239,7 @@ def _writers(plan: Plan, url: str) -> Iterator[Part]:
             "EDGEQA_AGENT_TELEMETRY_IDLE_INTERVAL_S": "1",
             "EDGEQA_AGENT_HEARTBEAT_INTERVAL_S": "1",
             "EDGEQA_AGENT_LOG_FORMAT": "json",
+            "EDGEQA_AGENT_ANSWER_CACHE_ENTRIES": "0",  # each question is work for the model
         }
         log = plan.output / f"{name}.log"
         yield edgeqa(name, ["agent", "run"], log, settings, "agent_online")

@@ -121,6 +121,7 @@ def _running(
         "device": device,
         "threads": str(threads),
         "log_format": "json",
+        "answer_cache_entries": "0",  # each live question is to be work for the model
         # Evaluations go on while the agent is stopped, by their clock.
         "evaluation_timeout_s": "86400",
         **settings,

@@ -95,6 +95,7 @@ class _Bench:
             "EDGEQA_AGENT_PACKAGE": str(self._package),
             "EDGEQA_AGENT_THREADS": str(self._threads),
             "EDGEQA_AGENT_LOG_FORMAT": "json",
+            "EDGEQA_AGENT_ANSWER_CACHE_ENTRIES": "0",
         }
         command = [sys.executable, "-m", "edgeqa.cli", "agent", "run"]
         with own_process(command, self._folder / "agent.log", settings) as process:

@@ -117,6 +117,7 @@ def running_device(
         "EDGEQA_AGENT_PACKAGE": str(packages[0].path),
         "EDGEQA_AGENT_STATE_DIR": str(state),
         "EDGEQA_AGENT_LOG_FORMAT": "json",
+        "EDGEQA_AGENT_ANSWER_CACHE_ENTRIES": "0",  # each question is to be work for the model
         **{f"EDGEQA_AGENT_{name.upper()}": value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "edgeqa.cli", "agent", "run"]
