@@ -18,10 +18,11 @@ from typing import Annotated, Any
 
 import onnxruntime as ort
 import typer
-from gemm.kernels import INT8, Run, kernels
+from gemm.kernels import FP32, INT8
 from gemm.operators import Operator, feeds, profile
 from gemm.products import Product, products, read_architecture
-from gemm.timing import quartiles, turn, turns
+from gemm.search import Best, quickest
+from gemm.timing import quartiles, turns
 from rich.console import Console
 
 from edgeqa.errors import DataError, EdgeqaError
@@ -37,21 +38,8 @@ LARGE = (
     Product("large", 512, 768, 3072),
     Product("large", 1024, 2048, 2048),
 )
-_TRIES = 7
 _TURN_S = 0.05
-_SEARCH_S = 0.02
-_FAR = 5
 _PEAK, _MODEL = "peak", "model"
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The quickest kernel for a product; `rate` in 10^9 operations a second."""
-
-    kernel: str
-    product: Product
-    rate: float
-    run: Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +149,7 @@ def measure(
     shares = []
     peaks: dict[tuple[str, int], Best] = {}
     for package in packages:
-        precision = INT8 if package.manifest.precision.startswith(INT8) else "fp32"
+        precision = INT8 if package.manifest.precision.startswith(INT8) else FP32
         for count in threads:
             if (precision, count) not in peaks:
                 found = [quickest(precision, product, count) for product in LARGE]
@@ -178,28 +166,6 @@ def measure(
     return shares
 
 
-def quickest(precision: str, product: Product, threads: int) -> Best:
-    """The quickest kernel for a product, of those that can do it.
-
-    int8 may also fall back to fp32, as a product of two activations is not worth its quantising
-    everywhere.
-    """
-    candidates = kernels(precision) + ([] if product.weight else kernels("fp32"))
-    runs: dict[str, Run] = {}
-    for kernel in candidates:
-        try:
-            runs[kernel.name] = kernel.prepare(product, threads)
-            runs[kernel.name]()
-        except Exception:  # noqa: BLE001  # whatever a library says of a product it cannot do
-            runs.pop(kernel.name, None)
-    first = {name: turn(run, 0) for name, run in runs.items()}
-    # What is far behind warm is not looked at again: some take a hundred times as long.
-    near = {name: run for name, run in runs.items() if first[name] < _FAR * min(first.values())}
-    taken = {name: min(seconds) for name, seconds in turns(near, _TRIES, _SEARCH_S).items()}
-    name = min(taken, key=taken.__getitem__)
-    return Best(name, product, product.operations / taken[name] / 1e9, runs[name])
-
-
 def share(package: Package, tokens: int, threads: int, *, peak: Best, rounds: int) -> Share:
     """Peak, products and model in turns; the peak is the given one or that of a shape of ours.
 
@@ -208,7 +174,7 @@ def share(package: Package, tokens: int, threads: int, *, peak: Best, rounds: in
         ModelLoadError: onnxruntime refuses it.
     """
     model = package.path / MODEL_FILE
-    precision = INT8 if package.manifest.precision.startswith(INT8) else "fp32"
+    precision = INT8 if package.manifest.precision.startswith(INT8) else FP32
     needed = products(read_architecture(model), tokens)
     session = load_session(model, threads)
     asked = feeds(session, tokens)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from gemm import kernels, operators, timing
 from gemm.products import Architecture, Product, products, read_architecture, weight_bytes
-from limit import quickest, share, table
+from gemm.search import quickest
+from limit import share, table
 
 from edgeqa.errors import DataError
 from edgeqa.manifest import MODEL_FILE, open_package
