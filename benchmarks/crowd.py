@@ -57,7 +57,7 @@ class Crowd:
         self._topic = DeviceTopics(device).ask.encode()
         self._count = clients
         self._clients: list[_Client] = []
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.SelectSelector()  # epoll waits whole milliseconds
         self._due: dict[int, float] = {}
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -289,3 +290,36 @@ def test_it_pings_only_when_it_sends_nothing_else(broker: Broker) -> None:
         assert link.connects == 1
     finally:
         link.stop()
+
+
+def test_many_threads_publish_large_messages_at_once_and_each_comes_whole(broker: Broker) -> None:
+    # Far more than the socket takes at once: packets are sent in parts, by several threads.
+    payloads = {bytes((65 + number,)) * (300_000 + number) for number in range(12)}
+    got: list[bytes] = []
+    told: list[str | None] = []
+    with (
+        linked(broker, {"a/b": lambda d: got.append(d.payload)}, client_id="hears"),
+        linked(broker, client_id="tells") as link,
+    ):
+        threads = [
+            threading.Thread(target=link.publish, args=(Outgoing("a/b", payload), told.append))
+            for payload in payloads
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert eventually(lambda: len(got) == len(told) == len(payloads))
+        assert link.connects == 1
+    assert set(got) == payloads
+    assert told == [None] * len(payloads)
+
+
+def test_messages_of_one_thread_keep_their_order(broker: Broker) -> None:
+    got: list[bytes] = []
+    sizes = [10, 2_000_000, 10, 10, 1_000_000, 10] * 3
+    with linked(broker, {"a/b": lambda d: got.append(d.payload[:2])}) as link:
+        for number, size in enumerate(sizes):
+            link.publish(Outgoing("a/b", f"{number:02}".encode() + bytes(size)))
+        assert eventually(lambda: len(got) == len(sizes))
+    assert got == [f"{number:02}".encode() for number in range(len(sizes))]
