@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
         package.verify()
         threads = int(argv[3])
         engine = Engine.load(package, threads=threads, context_bytes=int(argv[4]))
+        trim()  # what the files were read into
         proof = prove(engine, package)
     except EdgeqaError as error:
         connection.send_bytes(encode(Failed(error.code, str(error), int(error.exit_code))))
