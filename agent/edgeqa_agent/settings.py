@@ -26,7 +26,7 @@ from edgeqa_agent.evaluation_settings import EvaluationSettings
 from edgeqa_agent.home_assistant_settings import HomeAssistantSettings
 from edgeqa_agent.identity_settings import IdentitySettings
 
-DEFAULT_PACKAGE = "minilm-l6-squad-0.1.1"
+DEFAULT_PACKAGE = "minilm-l6-squad-0.1.2"
 
 
 def default_device() -> str:

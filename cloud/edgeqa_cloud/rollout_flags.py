@@ -114,7 +114,7 @@ def read_spec_file(file: Path) -> dict[str, Any]:
 def _package(text: str) -> dict[str, str]:
     name, at, version = text.rpartition("@")
     if not at or not name or not version:
-        raise UsageError(f"{_shown(text)}: say NAME@VERSION, such as minilm-l6-squad@0.1.1")
+        raise UsageError(f"{_shown(text)}: say NAME@VERSION, such as minilm-l6-squad@0.1.2")
     return {"name": name, "version": version}
 
 

@@ -112,7 +112,7 @@ def swap(
         _withdraw(settings, target, as_json=as_json)
         return
     if package is None:
-        raise UsageError("say a PACKAGE, such as minilm-l6-squad@0.1.1, or --withdraw")
+        raise UsageError("say a PACKAGE, such as minilm-l6-squad@0.1.2, or --withdraw")
     if wait_timeout is not None and not 0 < wait_timeout <= MAX_TIMEOUT_S:
         raise UsageError(f"--wait-timeout: must be more than 0 and at most {MAX_TIMEOUT_S:g}")
     order = SwapOrder(target, wanted_package(package, digest), gates, shadow, as_json)

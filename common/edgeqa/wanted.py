@@ -51,8 +51,8 @@ def wanted_package(text: str, digest: str | None = None) -> Wanted:
     label = _LABEL.match(text)
     if label is None or not is_name(label["name"]):
         raise UsageError(
-            f"PACKAGE: {text!r:.80} is neither NAME@VERSION, such as minilm-l6-squad@0.1.1, nor a "
-            "folder, such as ./minilm-l6-squad-0.1.1"
+            f"PACKAGE: {text!r:.80} is neither NAME@VERSION, such as minilm-l6-squad@0.1.2, nor a "
+            "folder, such as ./minilm-l6-squad-0.1.2"
         )
     return Wanted(label["name"], label["version"], said)
 

@@ -30,7 +30,7 @@ from edgeqa.swap_view import SwapView
 from edgeqa.wanted import Wanted, wanted_package
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "models" / "packages" / "minilm-l3-distil-squad-0.2.0"
+PACKAGE = ROOT / "models" / "packages" / "minilm-l3-distil-squad-0.2.1"
 
 
 @dataclass(frozen=True)
@@ -369,8 +369,8 @@ def test_ctrl_c_leaves_the_wish_and_says_how_to_take_it_back(broker: Broker) -> 
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("minilm-l6-squad@0.1.1", Wanted("minilm-l6-squad", "0.1.1", None)),
-        ("minilm-l6-squad-0.1.1", Wanted("minilm-l6-squad", "0.1.1", None)),
+        ("minilm-l6-squad@0.1.2", Wanted("minilm-l6-squad", "0.1.2", None)),
+        ("minilm-l6-squad-0.1.2", Wanted("minilm-l6-squad", "0.1.2", None)),
         ("a-1.0.0-2.0.0", Wanted("a-1.0.0", "2.0.0", None)),
         ("a@10.20.30", Wanted("a", "10.20.30", None)),
         ("A_b.c-d@0.0.0", Wanted("A_b.c-d", "0.0.0", None)),
@@ -407,7 +407,7 @@ def test_a_folder_gives_name_version_and_digest(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, folder)
     expected = open_package(PACKAGE)
     wanted = wanted_package(f"{folder}/")
-    assert wanted == Wanted("minilm-l3-distil-squad", "0.2.0", expected.digest)
+    assert wanted == Wanted("minilm-l3-distil-squad", "0.2.1", expected.digest)
     assert wanted_package(str(folder), expected.digest) == wanted
     with pytest.raises(UsageError, match="its digest is"):
         wanted_package(str(folder), "0" * 64)

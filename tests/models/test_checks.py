@@ -23,7 +23,7 @@ CHECK = {"question": "what ?", "context": "the pump starts", "answers": ["pump"]
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine.load(open_package(PACKAGES / "minilm-l6-squad-0.1.1"), threads=1)
+    return Engine.load(open_package(PACKAGES / "minilm-l6-squad-0.1.2"), threads=1)
 
 
 def test_the_default_model_answers_every_check_question(engine: Engine) -> None:

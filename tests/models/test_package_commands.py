@@ -18,7 +18,7 @@ from edgeqa.files import sha256_hex
 from edgeqa.manifest import open_package
 from edgeqa_models.draft import open_measurable
 
-DEFAULT = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.1"
+DEFAULT = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.2"
 
 
 def edgeqa(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,7 @@ from edgeqa_models.draft import Draft, write_draft
 from edgeqa_models.evidence import Evidence
 from edgeqa_models.package import Label, package
 
-DEFAULT = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.1"
+DEFAULT = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.2"
 SOURCE = "f" * 64
 
 Edit = Callable[[Path], None]

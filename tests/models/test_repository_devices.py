@@ -267,7 +267,7 @@ def test_the_client_in_the_documentation_works(
     page = (Path(__file__).parents[2] / "docs" / "repository.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.+?)```", page, flags=re.DOTALL)
     code = code.replace("https://models.example.org", url)
-    code = code.replace("minilm-l6-squad/0.1.1", "tiny/1.0.0")
+    code = code.replace("minilm-l6-squad/0.1.2", "tiny/1.0.0")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "1.root.json").write_bytes(repository.root)
     exec(code, {})  # noqa: S102  our own page
