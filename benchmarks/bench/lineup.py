@@ -40,7 +40,7 @@ def own_sides(section: str, model: Model, settings: Settings) -> list[Side]:
     ways.append((1, "one question at a time"))
     sides = []
     for precision, package in (("int8", model.int8), ("fp32", model.fp32)):
-        if package is None or (section == "broker" and precision != "int8"):
+        if package is None or (precision != "int8" and (section == "broker" or settings.quick)):
             continue
         if section in {"peers", "broker"} and precision == "int8":
             title = f"EdgeQA {precision} through the broker, {settings.clients} clients"
@@ -48,8 +48,7 @@ def own_sides(section: str, model: Model, settings: Settings) -> list[Side]:
         for peer, name in ((ENGINE, "EdgeQA"), (BARE.name, "bare onnxruntime")):
             if section == "peers" and peer == BARE.name:
                 continue
-            if section == "broker" and peer == BARE.name:
-                ways = ways[:1]
+            chosen = ways[:1] if section == "broker" and peer == BARE.name else ways
             sides += [
                 Side(
                     f"{precision}-{peer}-{at_once}",
@@ -58,7 +57,7 @@ def own_sides(section: str, model: Model, settings: Settings) -> list[Side]:
                     package,
                     at_once,
                 )
-                for at_once, way in ways
+                for at_once, way in chosen
             ]
     return sides
 

@@ -112,7 +112,7 @@ def _latencies(task: Task, record: Record) -> Figure:
 
 def _limits(task: Task, record: Record) -> Figure:
     shares = record.turns[-1]["shares"]
-    figure, axes = _figure(1.2 + 0.75 * len(shares))
+    figure, axes = _figure(1.5 + 0.75 * len(shares))
     kinds = (
         ("limit_ms", "products at the machine's peak", _THIRD),
         ("products_ms", "products alone, in their shapes", _OURS),
@@ -127,7 +127,7 @@ def _limits(task: Task, record: Record) -> Figure:
         [f"{s['precision']}, {s['tokens']} tokens, {s['threads']} thread(s)" for s in shares],
     )
     axes.margins(x=0.08)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=len(kinds), fontsize=8)
     _frame(axes, task.about["title"], "one inference (ms)")
     return figure
 

@@ -55,6 +55,7 @@ def _section(task: Task, record: Record, basis: dict[str, Any]) -> dict[str, Any
         "title": task.about["title"],
         "turns": len(record.turns),
         "seconds": round(record.seconds, 1),
+        "opened_s": round(record.opened_s, 1),
         "error": record.error,
     }
     if not record.turns:

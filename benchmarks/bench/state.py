@@ -26,12 +26,14 @@ class Record:
         about: what its report needs beside the turns.
         turns: one value each, in order.
         seconds: that the turns took.
+        opened_s: that opening took, each time added up.
         error: why it ended early, a line; it is tried again by the next run.
     """
 
     about: dict[str, Any] = field(default_factory=dict)
     turns: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    opened_s: float = 0.0
     error: str | None = None
 
 

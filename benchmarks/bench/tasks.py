@@ -112,8 +112,10 @@ def run_all(tasks: Sequence[Task], state: State, console: Console) -> None:
             if not console.is_terminal:
                 console.print(f"{task.title}: at most {task.whole_s:.0f} s")
             record.error = None
+            begun = time.perf_counter()
             try:
                 with task.open(record.about) as turn:
+                    record.opened_s += time.perf_counter() - begun
                     while not task.done(record):
                         show(number, opened=True)
                         _take(turn, record)
