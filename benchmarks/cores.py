@@ -2,9 +2,9 @@
 in batches by a budget of tokens.
 
 All sides take turns on the same windows, of questions of a data set; the figures are medians of
-ratios. A batch is padded to its longest window, as a graph needs it; windows are sorted by length
-within the queue that a batch is taken of, so that little is padding. Last it says how many answers
-of a batch differ from those of the window alone.
+ratios. Windows are sorted by length within the queue that a batch is taken of, so that little is
+padding; a graph without a mask gets batches of equal windows only. Last it says how many answers of
+a batch differ from those of the window alone.
 
     python benchmarks/cores.py --data SQUAD.json --package FOLDER --package FOLDER
 """
@@ -27,14 +27,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from edgeqa.manifest import MODEL_FILE, open_package
-from edgeqa.reader.engine import OUTPUTS, Engine
-from edgeqa.reader.loading import load_session
+from edgeqa.reader.engine import Engine
+from edgeqa.reader.loading import OUTPUTS, load_session
 from edgeqa.reader.windows import Window
 from edgeqa.squad import read_squad
 
 Side = Callable[[Sequence[Window]], None]
-# A model is multilingual neither here nor there: 0 is [PAD] in the vocabularies of BERT, and the
-# mask hides it anyway.
+# [PAD] in BERT's vocabulary; the mask hides it anyway.
 _PAD = 0
 
 
@@ -84,6 +83,7 @@ class _Bench:
         self._pool = ThreadPoolExecutor(threads)
         model = opened.file(MODEL_FILE)
         self._wide, self._narrow = load_session(model, threads), load_session(model, 1)
+        self._names = {node.name for node in self._wide.get_inputs()}
 
     def windows(self, data: Path, seed: int) -> itertools.cycle[Window]:
         """Of the questions, in an order of their own."""
@@ -108,7 +108,7 @@ class _Bench:
         """How many windows give another best start or end in a batch."""
         differ = 0
         largest = 0.0
-        for batch in _batched(windows, 1024):
+        for batch in self._batched(windows, 1024):
             together = self._wide.run(OUTPUTS, self._feeds(batch))
             for row, window in enumerate(batch):
                 alone = self._wide.run(OUTPUTS, self._feeds([window]))
@@ -131,7 +131,7 @@ class _Bench:
 
     def _batches(self, tokens: int, *, wide: bool) -> Side:
         def run(windows: Sequence[Window]) -> None:
-            batches = _batched(windows, tokens)
+            batches = self._batched(windows, tokens)
             if wide:
                 for batch in batches:
                     self._wide.run(OUTPUTS, self._feeds(batch))
@@ -140,8 +140,18 @@ class _Bench:
 
         return run
 
+    def _batched(self, windows: Sequence[Window], tokens: int) -> list[list[Window]]:
+        """By length; a batch holds what the budget has room for, padding counted, or one."""
+        batches: list[list[Window]] = []
+        for window in sorted(windows, key=len):
+            fits = batches and len(window) * (len(batches[-1]) + 1) <= tokens
+            if fits and ("attention_mask" in self._names or len(window) == len(batches[-1][0])):
+                batches[-1].append(window)
+            else:
+                batches.append([window])
+        return batches
+
     def _feeds(self, batch: Sequence[Window]) -> dict[str, NDArray[np.int64]]:
-        names = {node.name for node in self._wide.get_inputs()}
         rows = [self._engine.feeds(window) for window in batch]
         longest = max(map(len, batch))
         return {
@@ -153,19 +163,8 @@ class _Bench:
                     for row in rows
                 ]
             )
-            for name in names
+            for name in self._names
         }
-
-
-def _batched(windows: Sequence[Window], tokens: int) -> list[list[Window]]:
-    """By length; a batch holds as many as the budget has room for, padding counted, or one."""
-    batches: list[list[Window]] = []
-    for window in sorted(windows, key=len):
-        if batches and len(window) * (len(batches[-1]) + 1) <= tokens:
-            batches[-1].append(window)
-        else:
-            batches.append([window])
-    return batches
 
 
 if __name__ == "__main__":
