@@ -84,7 +84,7 @@ def load_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # A thread that spins for work takes the core from whoever brings the work; without spinning
-    # `benchmarks/serving.py` gave clearly more questions per second on two busy cores.
+    # the broker's benchmark gave clearly more questions per second on two busy cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.use_env_allocators", "1")
     # A plan of buffers is kept for each length of window that ever came, and gains no time here.
