@@ -26,11 +26,12 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
-from edgeqa.manifest import MODEL_FILE, open_package
+from edgeqa.errors import EdgeqaError, ExitCode
+from edgeqa.manifest import MODEL_FILE, Package, open_package
 from edgeqa.reader.engine import Engine
 from edgeqa.reader.loading import OUTPUTS, load_session
 from edgeqa.reader.windows import Window
-from edgeqa.squad import read_squad
+from edgeqa.squad import Example, read_squad
 
 Side = Callable[[Sequence[Window]], None]
 # [PAD] in BERT's vocabulary; the mask hides it anyway.
@@ -49,9 +50,15 @@ def main(
     """Measure, and print a table."""
     count = threads or len(os.sched_getaffinity(0))
     console = Console(highlight=False, width=140)
-    for path in package:
-        bench = _Bench(path, count)
-        windows = bench.windows(data, seed)
+    try:
+        examples = random.Random(seed).sample(read_squad(data), 400)
+        opened = [open_package(path) for path in package]
+    except (EdgeqaError, ValueError) as error:
+        console.print(f"cores: {error}")
+        raise typer.Exit(ExitCode.CONFIG) from None
+    for one in opened:
+        bench = _Bench(one, count)
+        windows = bench.windows(examples)
         sides = bench.sides(tokens or [512, 1024, 2048])
         found: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(rounds):
@@ -63,7 +70,7 @@ def main(
                 sides[name](taken)
                 found[name].append((time.perf_counter() - begun) / queue)
         base = found["one after the other, all threads"]
-        console.print(f"\n{path.name}, {count} threads, {queue} windows wait, {rounds} turns\n")
+        console.print(f"\n{one.path.name}, {count} threads, {queue} windows wait, {rounds} turns\n")
         console.print(
             "| | ms a window | questions/s against the first row | quartiles |\n|---|---|---|---|"
         )
@@ -76,8 +83,7 @@ def main(
 
 
 class _Bench:
-    def __init__(self, path: Path, threads: int) -> None:
-        opened = open_package(path)
+    def __init__(self, opened: Package, threads: int) -> None:
         self._threads = threads
         self._engine = Engine.load(opened, threads=threads)
         self._pool = ThreadPoolExecutor(threads)
@@ -85,9 +91,8 @@ class _Bench:
         self._wide, self._narrow = load_session(model, threads), load_session(model, 1)
         self._names = {node.name for node in self._wide.get_inputs()}
 
-    def windows(self, data: Path, seed: int) -> itertools.cycle[Window]:
-        """Of the questions, in an order of their own."""
-        examples = random.Random(seed).sample(read_squad(data), 400)
+    def windows(self, examples: Sequence[Example]) -> itertools.cycle[Window]:
+        """Of the questions, in their order."""
         cut = [self._engine.prepare(e.question, e.context).windows for e in examples]
         return itertools.cycle([window for windows in cut for window in windows])
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.client import _ConnectionState
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, _ConnectionState
 
 from edgeqa.transport import Client
 
