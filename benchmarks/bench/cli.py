@@ -28,7 +28,7 @@ from edgeqa.errors import EdgeqaError, UsageError
 from edgeqa.logs import configure_logs
 from edgeqa.processes import broker_process
 
-_MINUTES, _QUICK_MINUTES = 15.0, 1.5
+_MINUTES, _QUICK_MINUTES = 12.0, 1.5
 _QUICK_MODELS = ("default", "distilbert")
 _QUICK_PEERS = ("transformers", "tensorflow", "optimum")
 _INTERRUPTED = 130
@@ -68,7 +68,7 @@ def main(
         typer.Option(
             min=0.1,
             help="Time to measure, all sections and models together, but for what they take to "
-            "load; 15, or 1.5 with --quick.",
+            "load; 12, or 1.5 with --quick.",
         ),
     ] = None,
     threads: Annotated[
@@ -143,6 +143,7 @@ def main(
         console.print(f"bench: {error} [{error.code}]", markup=False)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
+        console.print("stopped")
         raise typer.Exit(_INTERRUPTED) from error
     if not finished:
         console.print("stopped; the same command goes on from here")
