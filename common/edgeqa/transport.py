@@ -170,9 +170,11 @@ class Client(paho.Client):
         return self._ssl_context is None or threading.current_thread() is self._thread
 
     def _wake(self) -> None:
+        """Have whoever runs the loop write, as paho does it."""
         if self._sockpairW is not None:
             with contextlib.suppress(BlockingIOError):
                 self._sockpairW.send(b"0")
+        self._call_socket_register_write()
 
     def _packet_write(self) -> MQTTErrorCode:
         sends = bool(self._out_packet)
