@@ -277,11 +277,12 @@ class Engine:
         return start[0], end[0]
 
     def shrink(self) -> None:
-        """Let go of the buffers of inferences that no inference uses now.
+        """Let go of the buffers of inferences that no inference uses now, and of mapped weights.
 
-        onnxruntime does so only at the end of an inference: this runs the shortest there is.
+        onnxruntime does the former at the end of an inference: this runs the shortest there is.
         """
         options = ort.RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         shortest = self._windower.cut("a", "a")[0]
         self._narrow.run(OUTPUTS, self.feeds(shortest), options)
+        self._weights.release()
