@@ -212,11 +212,12 @@ def _broker(
         say(f"\nthrough the broker, {_CLIENTS} clients, {threads} threads, questions a second:\n")
         say("| asked | off | on | on of off | kept answers |")
         say("|---|---|---|---|---|")
+        fresh = count(0, _BLOCK)  # where the questions of a turn begin: no other had them
         for repeats, label in ((1, "each once"), (2, "each twice"), (8, "each 8 times")):
             rates: dict[str, list[float]] = {"off": [], "on": []}
             known = 0
             for number in track(range(rounds), label):
-                first = (repeats * rounds + number) * _BLOCK % (len(payloads) - _BLOCK)
+                first = next(fresh) % (len(payloads) - _BLOCK)
                 block = payloads[first : first + _BLOCK // repeats] * repeats
                 for side in sorted(crowds, reverse=number % 2 == 1):
                     begun = time.perf_counter()
