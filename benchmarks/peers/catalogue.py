@@ -148,6 +148,13 @@ _ALL = [
         environment="openvino",
         options={"precision": "int8"},
     ),
+    Peer(
+        name="mlserver",
+        title="MLServer, Hugging Face runtime on onnxruntime fp32, over HTTP",
+        module="mlserver_http",
+        environment="mlserver",
+        several=True,
+    ),
 ]
 PEERS: dict[str, Peer] = {peer.name: peer for peer in _ALL}
 
