@@ -128,14 +128,14 @@ _ALL = [
     ),
     Peer(
         name="openvino",
-        title="optimum-intel pipeline, OpenVINO fp32",
+        title="transformers pipeline on OpenVINO, fp32",
         module="openvino_pipeline",
         environment="openvino",
         options={"precision": "fp32"},
     ),
     Peer(
         name="openvino-bf16",
-        title="optimum-intel pipeline, OpenVINO bf16",
+        title="transformers pipeline on OpenVINO, bf16",
         module="openvino_pipeline",
         environment="openvino",
         options={"precision": "bf16"},
@@ -143,7 +143,7 @@ _ALL = [
     ),
     Peer(
         name="openvino-int8",
-        title="optimum-intel pipeline, OpenVINO int8",
+        title="transformers pipeline on OpenVINO, int8",
         module="openvino_pipeline",
         environment="openvino",
         options={"precision": "int8"},

@@ -8,6 +8,7 @@ Thread: one at a time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -27,7 +28,7 @@ from peers.catalogue import HERE, Peer, environments
 LOAD_TIMEOUT_S = 900.0
 # Of one block of questions.
 ASK_TIMEOUT_S = 900.0
-_STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 15.0
 _LAST_WORDS_BYTES = 4096
 
 
@@ -67,13 +68,16 @@ class Worker:
         log: Path | None = None,
         load_timeout_s: float = LOAD_TIMEOUT_S,
         ask_timeout_s: float = ASK_TIMEOUT_S,
+        stop_timeout_s: float = STOP_TIMEOUT_S,
     ) -> None:
         self.peer = peer
         self._log_path = log
         self._load_timeout_s = load_timeout_s
         self._ask_timeout_s = ask_timeout_s
+        self._stop_timeout_s = stop_timeout_s
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[bytes] | None = None
+        self._pump: threading.Thread | None = None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -122,9 +126,10 @@ class Worker:
             self._log.close()
             raise PeerError(f"{self.peer.name}: {command[0]}: {error.strerror}") from error
         self._lines = queue.SimpleQueue()
-        threading.Thread(
+        self._pump = threading.Thread(
             target=_pump, args=(self._process.stdout, self._lines), daemon=True
-        ).start()
+        )
+        self._pump.start()
 
     def load(self, model: Path, *, threads: int) -> Loaded:
         """Load a model.
@@ -172,10 +177,11 @@ class Worker:
         if process is None:
             return
         assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write('{"op":"quit"}\n')
             process.stdin.close()
-            process.wait(_STOP_TIMEOUT_S)
+            process.wait(self._stop_timeout_s)
         except (OSError, subprocess.TimeoutExpired):
             pass  # it is dead, or does not listen: killed below
         try:
@@ -183,6 +189,11 @@ class Worker:
         except ProcessLookupError:
             pass  # nothing of it is left
         process.wait()
+        if self._pump is not None:
+            self._pump.join()
+        for stream in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):  # what was still to be written
+                stream.close()
         if self._log is not None:
             self._log.close()
 
@@ -200,7 +211,7 @@ class Worker:
         except queue.Empty:
             self.stop()
             raise PeerError(
-                f"{self.peer.name}: no reply to {request['op']} within {timeout_s:.0f} s"
+                f"{self.peer.name}: no reply to {request['op']} within {timeout_s:g} s"
             ) from None
         if line is None:
             words = self._last_words()
