@@ -7,7 +7,7 @@
 #   make check         lint and types
 #   make format        format the code
 #   make docs          regenerate the pages of docs/ that are made from code
-#   make bench         the benchmarks of docs/benchmarks.md
+#   make bench         how fast EdgeQA is here, beside others and beside the limit: a report
 #   make soak          model swaps under load, and the memory after hundreds of them
 #   make image-test    builds the images for arm64 without a registry and runs them (emulated)
 #   make audit         known vulnerabilities of what constraints.txt pins
@@ -55,7 +55,7 @@ docs: dev
 	$(BIN)/python -m edgeqa_cloud.api.openapi > docs/openapi.json
 
 bench: dev mosquitto
-	$(BIN)/python benchmarks/serving.py $(ARGS)
+	PYTHONPATH=benchmarks $(BIN)/python -m bench $(ARGS)
 
 soak: dev mosquitto
 	$(BIN)/python benchmarks/swaps.py $(ARGS)
