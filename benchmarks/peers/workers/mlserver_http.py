@@ -42,17 +42,17 @@ class ServerReader:
 
     def __init__(self, folder: Path, threads: int, options: dict[str, str]) -> None:
         self.settings = (
-            f"float32, optimum_model on onnxruntime, {threads} threads, parallel_workers 1, "
+            f"float32, optimum_model on onnxruntime, {threads} cores, parallel_workers 1, "
             "inference over HTTP with connections kept open, do_not_pad"
         )
         self._port, *others = _free_ports(3)
         self._folder = tempfile.TemporaryDirectory()
         home = Path(self._folder.name)
         _write_settings(home, folder, [self._port, *others], options)
+        # The runtime does not hand a number of threads to onnxruntime: the server gets so many cores.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
         self._server = subprocess.Popen(
-            [_tool("mlserver"), "start", str(home)],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            [_tool("mlserver"), "start", str(home)], stdin=subprocess.DEVNULL
         )
         self._idle: queue.SimpleQueue[http.client.HTTPConnection] = queue.SimpleQueue()
         self._wait()
