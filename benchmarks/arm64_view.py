@@ -46,6 +46,7 @@ class View:
     """
 
     model: str
+    version: str
     tokens: int
     weight_bytes: int
     product_operations: int
@@ -103,7 +104,8 @@ def view(emulated: Emulated, package: Package, tokens: int) -> View:
     question = whole(found)
     weights = weight_bytes(model)
     return View(
-        model=f"{package.manifest.name}-{package.manifest.version}",
+        model=package.manifest.name,
+        version=package.manifest.version,
         tokens=said["tokens"],
         weight_bytes=weights,
         product_operations=sum(product.operations for product in needed),

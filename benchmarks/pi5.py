@@ -155,7 +155,7 @@ def measure(
     cores = len(os.sched_getaffinity(0))
     sides: dict[tuple[str, int, int], Callable[[int], object]] = {}
     for package in packages:
-        name = f"{package.manifest.name}-{package.manifest.version}"
+        name = package.manifest.name
         for threads in sorted({1, cores}):
             engine = load(package.path, threads)
             for length in lengths:

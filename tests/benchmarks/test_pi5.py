@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edgeqa.manifest import open_package
 from edgeqa_agent.settings import default_package
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,4 +50,5 @@ def test_the_estimate_covers_the_default_package() -> None:
     document = json.loads(
         (REPOSITORY / "benchmarks/arm64view/estimate.json").read_text(encoding="utf-8")
     )
-    assert default_package().name in {view["model"] for view in document["views"]}
+    name = open_package(default_package()).manifest.name
+    assert (name, 160) in {(view["model"], view["tokens"]) for view in document["views"]}
