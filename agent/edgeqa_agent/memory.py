@@ -29,13 +29,22 @@ _MAX_DIGITS = 20  # of 64 bits
 # buffers of inferences come to for each byte of a window's largest.
 _PROCESS_BYTES = 100 * _MIB
 _GRAPH_FACTORS: dict[Precision, float] = {
-    "fp32": 1.25,
+    "fp32": 1.35,
     "fp16": 2.75,  # computed in fp32
     "int8": 1.75,
     "int8-block": 1.75,
     "int4-block": 2.0,
 }
-_WINDOW_FACTOR = 3
+_WINDOW_FACTOR = 2
+# A second session for threads that work apart: of weights as bytes it shares what is not repacked;
+# wider ones may stand in the file where they cannot be shared.
+_SECOND_GRAPH: dict[Precision, float] = {
+    "fp32": 1.0,
+    "fp16": 1.0,
+    "int8": 0.5,
+    "int8-block": 0.5,
+    "int4-block": 0.5,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +124,9 @@ def needed_bytes(package: Package, *, threads: int) -> int:
     manifest = package.manifest
     graph = _GRAPH_FACTORS[manifest.precision] * manifest.files[MODEL_FILE].bytes
     window = _WINDOW_FACTOR * _window_bytes(manifest)
-    return round(_PROCESS_BYTES + graph * min(threads, 2) + window * threads)
+    if threads > 1:
+        graph *= 1 + _SECOND_GRAPH[manifest.precision]
+    return round(_PROCESS_BYTES + graph + window * threads)
 
 
 def admit(package: Package, *, threads: int, reserve_bytes: int, root: Path = _ROOT) -> None:
