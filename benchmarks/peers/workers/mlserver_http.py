@@ -49,7 +49,7 @@ class ServerReader:
         self._folder = tempfile.TemporaryDirectory()
         home = Path(self._folder.name)
         _write_settings(home, folder, [self._port, *others], options)
-        # The runtime does not hand a number of threads to onnxruntime: the server gets so many cores.
+        # The runtime cannot tell onnxruntime how many threads: the server gets as many cores.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
         self._server = subprocess.Popen(
             [_tool("mlserver"), "start", str(home)], stdin=subprocess.DEVNULL
