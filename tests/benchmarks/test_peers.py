@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+import transformers
 from peers import PEERS, Peer, PeerError, Worker
 from peers.catalogue import DONE_FILE, HERE, environments, requirements
 from peers.workers import protocol
 
-from edgeqa.manifest import open_package
+from edgeqa.manifest import TOKENIZER_FILE, open_package
 from edgeqa_agent.settings import default_package
 from edgeqa_models.draft import SERVED
 
@@ -158,3 +160,53 @@ def test_what_is_installed_is_left_alone(tmp_path: Path, monkeypatch: pytest.Mon
     scripted(tmp_path, monkeypatch, "exit 1")
     done = install("optimum")
     assert (done.returncode, done.stderr) == (0, "optimum: there\n")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small DistilBERT with random weights and the default package's tokenizer."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(1)
+    config = transformers.DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=64)
+    model = transformers.DistilBertForQuestionAnswering(config)
+    with torch.no_grad():
+        model.qa_outputs.weight *= 50  # clear winners: no ties that rounding decides
+    model.save_pretrained(folder)
+    transformers.BertTokenizerFast(
+        tokenizer_file=str(open_package(default_package()).file(TOKENIZER_FILE)),
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)
+    return folder
+
+
+EXACT = ["transformers-padded", "tensorflow", "optimum", "openvino", "mlserver"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXACT)
+def test_a_peer_answers_as_the_pipeline_on_torch_does(name: str, checkpoint: Path) -> None:
+    if missing := PEERS[name].missing():
+        pytest.skip(missing)
+    with Worker(PEERS["transformers"]) as reference, Worker(PEERS[name]) as worker:
+        reference.load(checkpoint, threads=1)
+        worker.load(checkpoint, threads=1)
+        expected = reference.ask(questions())
+        found = worker.ask(questions())
+        assert found.answers == expected.answers
+        assert found.windows in {0, expected.windows}  # MLServer does not say
+        if worker.peer.several:
+            assert worker.ask(questions(), at_once=4).answers == expected.answers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["transformers-bf16", "openvino-bf16", "openvino-int8"])
+def test_a_rounding_peer_answers_every_question(name: str, checkpoint: Path) -> None:
+    if missing := PEERS[name].missing():
+        pytest.skip(missing)
+    asked = questions()
+    with Worker(PEERS[name]) as worker:
+        worker.load(checkpoint, threads=1)
+        answers = worker.ask(asked).answers
+    for question in asked:
+        assert answers[question["id"]]
+        assert answers[question["id"]] in question["context"]
