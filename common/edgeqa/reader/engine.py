@@ -148,6 +148,7 @@ class Engine:
         loaded = load_tokenizer(tokenizer, vocabulary)
         weights = Weights.of(model)
         wide = load_session(model, threads, weights=weights)
+        weights.release()  # or they would add to the most that loading takes
         if any(node.name == "token_type_ids" for node in wide.get_inputs()):
             check_token_types(loaded, str(tokenizer))
         windower = Windower(
@@ -155,8 +156,11 @@ class Engine:
             sizes=WindowSizes(sizes.max_seq_len, sizes.doc_stride, sizes.max_question_tokens),
             context_bytes=context_bytes,
         )
-        narrow = wide if threads == 1 else load_session(model, 1, weights=weights)
-        weights.release()
+        if threads == 1:
+            narrow = wide
+        else:
+            narrow = load_session(model, 1, weights=weights)
+            weights.release()
         return cls(
             wide=wide,
             narrow=narrow,
