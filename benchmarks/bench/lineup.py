@@ -13,13 +13,14 @@ from bench.sides import BARE, BROKER, Side
 ENGINE = "edgeqa"
 # A peer's process beside its weights: Python, torch or TensorFlow, and buffers.
 _PEER_MIB, _WEIGHTS_TWICE = 500, 2
-_MEMORY_SHARE = 0.6
+_MEMORY_SHARE = 0.7
 
 
 def lineups(model: Model, settings: Settings) -> Iterator[list[Side]]:
     """Others and ours, in as many comparisons as memory asks for; ours are in each."""
     ours = own_sides("peers", model, settings)
-    room = _MEMORY_SHARE * settings.memory_mib - sum(_mib(side) for side in ours)
+    processes = {side.process: _mib(side) for side in ours}
+    room = _MEMORY_SHARE * settings.memory_mib - sum(processes.values())
     chunk: list[Side] = []
     taken = 0.0
     for peer in _peers(model, settings):

@@ -93,13 +93,22 @@ class _Maker:
             how = f"{len(packages)} packages, {rounds} rounds"
             yield self._task(section, model, [], limit.open, opening_s=20, how=how)
         elif section == "peers":
-            for sides in lineups(model, settings):
-                yield self._comparison(section, model, sides, block=settings.block)
+            groups = list(lineups(model, settings))
+            for sides in groups:
+                yield self._comparison(
+                    section, model, sides, block=settings.block, groups=len(groups)
+                )
         else:
             yield self._comparison(section, model, own_sides(section, model, settings))
 
     def _comparison(
-        self, section: str, model: Model, sides: Sequence[Side], *, block: int | None = None
+        self,
+        section: str,
+        model: Model,
+        sides: Sequence[Side],
+        *,
+        block: int | None = None,
+        groups: int = 1,
     ) -> Task:
         comparison = Comparison(
             sides=sides,
@@ -113,7 +122,9 @@ class _Maker:
         )
         processes = len({side.process for side in sides})
         opening_s = 3 + (8 * processes if section == "peers" else 2 * processes)
-        return self._task(section, model, sides, comparison.open, opening_s=opening_s)
+        return self._task(
+            section, model, sides, comparison.open, opening_s=opening_s, groups=groups
+        )
 
     def _hosts(self, sides: Sequence[Side], section: str, model: Model) -> Mapping[Any, Host]:
         hosts: dict[Any, Host] = {}
@@ -139,6 +150,7 @@ class _Maker:
         *,
         opening_s: float,
         how: str = "",
+        groups: int = 1,
     ) -> Task:
         digests = model.digests[:1] if section in ONLY_INT8 else model.digests
         names = [*digests, *(side.key for side in sides), how]
@@ -155,7 +167,7 @@ class _Maker:
             },
             most=_MOST[section],
             least=min(_LEAST[section], _QUICK_LEAST) if self._settings.quick else _LEAST[section],
-            budget_s=self._settings.budget_s(section, model.name),
+            budget_s=self._settings.budget_s(section, model.name) / groups,
             opening_s=opening_s,
             open=opened,
         )
