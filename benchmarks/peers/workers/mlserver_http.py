@@ -30,6 +30,7 @@ from peers.workers.protocol import (
 
 PACKAGES = ("mlserver", "mlserver-huggingface", "optimum", "onnxruntime", "transformers", "torch")
 _NAME = "reader"
+_TOOLS = [sys.executable, "-P", "-m", "peers.workers.mlserver_tools"]
 _START_S = 600.0
 _POLL_S = 0.5
 _REQUEST_S = 300.0
@@ -40,20 +41,18 @@ class ServerReader:
 
     packages = PACKAGES
 
-    def __init__(self, folder: Path, threads: int, options: dict[str, str]) -> None:
+    def __init__(self, folder: Path, threads: int) -> None:
         self.settings = (
-            f"float32, optimum_model on onnxruntime, {threads} cores, parallel_workers 1, "
+            f"float32, optimum_model on onnxruntime, {threads} cores, parallel_workers 0, "
             "inference over HTTP with connections kept open, do_not_pad"
         )
         self._port, *others = _free_ports(3)
         self._folder = tempfile.TemporaryDirectory()
         home = Path(self._folder.name)
-        _write_settings(home, folder, [self._port, *others], options)
+        _write_settings(home, folder, [self._port, *others])
         # The runtime cannot tell onnxruntime how many threads: the server gets as many cores.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-        self._server = subprocess.Popen(
-            [_tool("mlserver"), "start", str(home)], stdin=subprocess.DEVNULL
-        )
+        self._server = subprocess.Popen([*_TOOLS, "start", str(home)], stdin=subprocess.DEVNULL)
         self._idle: queue.SimpleQueue[http.client.HTTPConnection] = queue.SimpleQueue()
         self._wait()
 
@@ -108,7 +107,7 @@ class ServerReader:
         raise TimeoutError(f"MLServer was not ready after {_START_S:.0f} s")
 
 
-def _write_settings(home: Path, model: Path, ports: list[int], options: dict[str, str]) -> None:
+def _write_settings(home: Path, model: Path, ports: list[int]) -> None:
     http_port, grpc_port, metrics_port = ports
     server = {
         "debug": False,
@@ -116,7 +115,8 @@ def _write_settings(home: Path, model: Path, ports: list[int], options: dict[str
         "http_port": http_port,
         "grpc_port": grpc_port,
         "metrics_port": metrics_port,
-        "parallel_workers": int(options.get("workers", "1")),
+        # Inference in the server's own process: one model, and no copies between processes.
+        "parallel_workers": 0,
         "environments_dir": str(home / "environments"),
     }
     runtime = {
@@ -158,10 +158,6 @@ def _request(question: str, context: str) -> dict[str, Any]:
     }
 
 
-def _tool(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
-
-
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
@@ -170,16 +166,14 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _load(model: Path, threads: int, options: dict[str, str]) -> ServerReader:
+def _load(model: Path, threads: int, _: dict[str, str]) -> ServerReader:
     versions = " ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
 
     def make(folder: Path) -> None:
         # In a process of its own: what is imported for it would stay in this one.
-        task = ["--task", "question-answering"]
-        command = [_tool("optimum-cli"), "export", "onnx", "--model", str(model), *task]
-        subprocess.run([*command, str(folder)], check=True)
+        subprocess.run([*_TOOLS, "export", str(model), str(folder)], check=True)
 
-    return ServerReader(kept(model, f"mlserver {versions}", make), threads, options)
+    return ServerReader(kept(model, f"mlserver {versions}", make), threads)
 
 
 if __name__ == "__main__":
