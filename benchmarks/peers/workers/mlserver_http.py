@@ -1,7 +1,7 @@
 """MLServer with its Hugging Face runtime, asked over HTTP on this machine.
 
 The server is a child of this process. Its runtime makes optimum's pipeline on onnxruntime
-(`optimum_model`), as MLServer's guide to the runtime recommends.
+(`optimum_model`).
 """
 
 from __future__ import annotations
