@@ -30,21 +30,15 @@ _MAX_DIGITS = 20  # of 64 bits
 _PROCESS_BYTES = 100 * _MIB
 _GRAPH_FACTORS: dict[Precision, float] = {
     "fp32": 1.35,
-    "fp16": 2.75,  # computed in fp32
+    "fp16": 2.9,  # computed in fp32
     "int8": 1.75,
-    "int8-block": 1.75,
-    "int4-block": 2.0,
+    "int8-block": 2.05,
+    "int4-block": 2.4,
 }
 _WINDOW_FACTOR = 2
-# A second session for threads that work apart: of weights as bytes it shares what is not repacked;
-# wider ones may stand in the file where they cannot be shared.
-_SECOND_GRAPH: dict[Precision, float] = {
-    "fp32": 1.0,
-    "fp16": 1.0,
-    "int8": 0.5,
-    "int8-block": 0.5,
-    "int4-block": 0.5,
-}
+# A second session, for threads that work apart, shares with the first what is not repacked. Of wider
+# weights a part may stand in the file where it cannot be shared.
+_SECOND_GRAPH: dict[Precision, float] = {"int8": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +119,7 @@ def needed_bytes(package: Package, *, threads: int) -> int:
     graph = _GRAPH_FACTORS[manifest.precision] * manifest.files[MODEL_FILE].bytes
     window = _WINDOW_FACTOR * _window_bytes(manifest)
     if threads > 1:
-        graph *= 1 + _SECOND_GRAPH[manifest.precision]
+        graph *= 1 + _SECOND_GRAPH.get(manifest.precision, 1.0)
     return round(_PROCESS_BYTES + graph + window * threads)
 
 
