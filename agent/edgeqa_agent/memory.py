@@ -36,8 +36,8 @@ _GRAPH_FACTORS: dict[Precision, float] = {
     "int4-block": 2.4,
 }
 _WINDOW_FACTOR = 2
-# A second session, for threads that work apart, shares with the first what is not repacked. Of wider
-# weights a part may stand in the file where it cannot be shared.
+# A second session, for threads that work apart, shares with the first what is not repacked. Of
+# wider weights a part may stand in the file where it cannot be shared.
 _SECOND_GRAPH: dict[Precision, float] = {"int8": 0.5}
 
 
