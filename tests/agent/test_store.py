@@ -279,7 +279,7 @@ def test_unreadable_package_is_not_removed(device: Device, monkeypatch: pytest.M
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("edgeqa.manifest.sha256_hex", broken)
+        patch.setattr("edgeqa.plain_package.sha256_hex", broken)
         assert store.find("tiny", "1.0.0", None) is None
     store = again(device, store)
     assert store.find("tiny", "1.0.0", None) == package
