@@ -117,7 +117,7 @@ def test_show_reads_packages_without_cards(tmp_path: Path) -> None:
     done = edgeqa("show", older)
     assert done.returncode == 0
     assert open_package(older).digest in done.stdout
-    assert "int8: EM 70.21, F1 80.15 on 4961 questions" in done.stdout
+    assert "int8: EM 70.25, F1 80.10 on 4961 questions" in done.stdout
     assert "baseline  p50" in done.stdout
 
 
