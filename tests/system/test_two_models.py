@@ -189,6 +189,7 @@ def test_load_brings_the_quicker_model_and_its_end_brings_the_better_one_back(
         assert records[-1]["companion"]["digest"] == L3.digest
 
 
+@pytest.mark.slow
 def test_either_model_may_die_or_be_changed_and_the_other_goes_on(
     broker: Broker, tmp_path: Path
 ) -> None:
