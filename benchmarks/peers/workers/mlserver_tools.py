@@ -4,7 +4,8 @@
     python -m peers.workers.mlserver_tools start FOLDER
 
 mlserver-huggingface 1.7 demands optimum 1, which takes names from a module of torch that torch has
-moved since, and expects the exporter to ONNX that was torch's default then.
+moved since, and expects the exporter to ONNX that was torch's default then. It also imports a class
+of chats that transformers dropped; nothing of it is used for questions.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ def _export(checkpoint: str, folder: str) -> None:
 
 
 def _start(folder: str) -> None:
+    import transformers.pipelines
     from mlserver.cli import main
 
+    transformers.pipelines.Conversation = type("Conversation", (), {})
     sys.argv = ["mlserver", "start", folder]
     main()
 
