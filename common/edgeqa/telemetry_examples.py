@@ -60,6 +60,7 @@ TELEMETRY: dict[str, dict[str, Any]] = {
         "interval_s": 60.0,
         "model": _MODEL,
         "outcomes": {"answered": 3, "unknown_context": 1},
+        "cached": 0,
         "latency": {
             "queue": {"scale": 3, "count": 3, "sum": 2.1, "offset": -6, "counts": [2, 1]},
             "tokenise": {"scale": 3, "count": 3, "sum": 1.4, "offset": -10, "counts": [3]},
