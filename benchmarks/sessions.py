@@ -53,10 +53,12 @@ def main(
     """Measure and print a table for each package."""
     for package in packages:
         model = open_package(package).file(MODEL_FILE)
-        table = Table("side", "load", "an inference", "times ours", "resident, MiB", "what")
+        table = Table("side", "load", "an inference", "times ours", "resident, MiB")
         for row in _measure(model, tokens, threads, turns, package.name):
             table.add_row(*row)
         Console(highlight=False).print(f"{package.name}, {tokens} tokens, {threads} threads", table)
+    for side, what in SIDES.items():
+        print(f"{side}: {what}")
 
 
 def _measure(
@@ -76,7 +78,7 @@ def _measure(
             for each in sides.values():
                 each.end()
     rows = []
-    for side, what in SIDES.items():
+    for side in SIDES:
         ratios = [a / b for a, b in zip(times[side], times[OURS], strict=True)]
         rows.append(
             (
@@ -85,7 +87,6 @@ def _measure(
                 f"{statistics.median(times[side]):.2f} ms",
                 f"{statistics.median(ratios):.3f}",
                 f"{memory[side]:.0f}",
-                what,
             )
         )
     return rows
@@ -139,7 +140,7 @@ def side(name: str, model: Path, tokens: int, threads: int, work: Path) -> None:
         ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         model = saved
     begun = time.perf_counter()
-    session = _session(name, model, threads)
+    session, _weights = _session(name, model, threads)  # a session reads them as long as it lives
     _tell(1000 * (time.perf_counter() - begun))
     run = _run(name, session, tokens)
     for _ in range(3):
@@ -148,15 +149,16 @@ def side(name: str, model: Path, tokens: int, threads: int, work: Path) -> None:
         _tell(_least(run) if line.strip() == "turn" else _resident_mib())
 
 
-def _session(name: str, model: Path, threads: int) -> ort.InferenceSession:
+def _session(name: str, model: Path, threads: int) -> tuple[ort.InferenceSession, Weights | None]:
     if name == OURS:
-        return load_session(model, threads, weights=Weights.of(model))
+        weights = Weights.of(model)
+        return load_session(model, threads, weights=weights), weights
     if name in {"copied", "bound"}:
-        return load_session(model, threads)
+        return load_session(model, threads), None
     options = _options(threads)
     if name == "unpacked":
         options.add_session_config_entry("session.disable_prepacking", "1")
-    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"]), None
 
 
 def _options(threads: int) -> ort.SessionOptions:
