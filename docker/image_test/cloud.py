@@ -58,7 +58,7 @@ def serve_cloud(site: Site, image: Image) -> CloudServed:
     )  # fmt: skip
     begun = time.monotonic()
     with container:
-        health = _healthy(container)
+        health = container.wait_healthy(_START_S[image.architecture == native()])
         healthy_s = time.monotonic() - begun
         urls = {
             "/login": f"http://127.0.0.1:{ports[0]}/login",
@@ -70,16 +70,6 @@ def serve_cloud(site: Site, image: Image) -> CloudServed:
     if exit_code or set(pages.values()) != {200}:
         raise ImageTestError(f"{name}: {pages}, ended with {exit_code}:\n{container.log}")
     return CloudServed(healthy_s, health, pages, enrolled, _refused(site, image), exit_code)
-
-
-def _healthy(container: Container) -> str:
-    deadline = time.monotonic() + _START_S[container.image.architecture == native()]
-    while time.monotonic() < deadline and container.running and not container.refusal():
-        code, said = container.health()
-        if not code:
-            return said
-        time.sleep(0.2)
-    raise ImageTestError(f"{container.name} is not healthy:\n{container.log}")
 
 
 def _status(url: str) -> int:

@@ -22,6 +22,7 @@ from image_test.builds import Image
 from image_test.groups import MemoryGroup
 from image_test.shell import ImageTestError
 
+HEALTH_S = 60.0  # from the first answer to a health check that succeeds, emulated too
 _HYBRID = Path("/sys/fs/cgroup/unified")
 _SAFE = ["nosuid", "noexec", "nodev"]
 # Docker's defaults. Source: moby, daemon/pkg/oci/defaults.go.
@@ -125,6 +126,21 @@ class Container:
         if kind != "CMD":
             raise ImageTestError(f"the health check is not a plain command: {kind}")
         return self.execute(command)
+
+    def wait_healthy(self, seconds: float) -> str:
+        """What the health check says as soon as it succeeds: the file behind it comes with the serving.
+
+        Raises:
+            ImageTestError: it does not within so many seconds, or the container ended or refused.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            code, said = self.health()
+            if not code:
+                return said
+            if time.monotonic() > deadline or not self.running or self.refusal():
+                raise ImageTestError(f"{self.name} is not healthy: {said}\n{self.log}")
+            time.sleep(0.2)
 
     @property
     def running(self) -> bool:

@@ -21,7 +21,7 @@ from edgeqa.operator import Operator
 from image_test.answers import Given, answers
 from image_test.asking import Site, ask, first_answer, questions
 from image_test.builds import Image
-from image_test.containers import Container
+from image_test.containers import HEALTH_S, Container
 from image_test.shell import ImageTestError
 
 _SWAP_TIMEOUT_S = 1800.0
@@ -74,7 +74,7 @@ def serve(site: Site, image: Image, examples: Sequence[Any]) -> Served:
             checks = questions()
             served = Served(first_answer(client, container, checks[0]))
             served.security = _security(container)
-            served.health = _healthy(container)
+            served.health = container.wait_healthy(HEALTH_S)
             served.asked = len(checks)
             served.right = sum(_right(ask(client, name, check), check) for check in checks)
             served.given = answers(client, name, examples)
@@ -104,13 +104,6 @@ def _security(container: Container) -> dict[str, str]:
     if not code or said.count("Read-only file system") != 3:  # noqa: PLR2004  files
         raise ImageTestError(f"its root file system can be written: {said}")
     return seen
-
-
-def _healthy(container: Container) -> str:
-    code, said = container.health()
-    if code:
-        raise ImageTestError(f"the health check fails with {code}: {said}\n{container.log}")
-    return said
 
 
 def _swap(broker: str, client: Client, device: str) -> tuple[list[str], dict[str, int]]:
