@@ -128,7 +128,7 @@ class Container:
         return self.execute(command)
 
     def wait_healthy(self, seconds: float) -> str:
-        """What the health check says as soon as it succeeds: the file behind it comes with the serving.
+        """What the health check says as soon as it succeeds.
 
         Raises:
             ImageTestError: it does not within so many seconds, or the container ended or refused.
