@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
+from load_packets import variable_byte_integer
+
 from edgeqa.errors import DataError
 from edgeqa.topics import DeviceTopics, client_answers
 
@@ -165,7 +167,9 @@ class _Client:
         properties = bytes((_RESPONSE_TOPIC,)) + _text(self._answers)
         properties += bytes((_CORRELATION,)) + _text(number.to_bytes(4, "big") + os.urandom(4))
         head = _text(self._topic) + self._packet_id.to_bytes(2, "big")
-        self.sock.sendall(_packet(0x32, head + _length(len(properties)) + properties + payload))
+        self.sock.sendall(
+            _packet(0x32, head + variable_byte_integer(len(properties)) + properties + payload)
+        )
 
     def received(self) -> Iterator[tuple[int, bytes]]:
         """Number of the question and payload, of all answers that have come."""
@@ -199,20 +203,11 @@ class _Client:
 
 
 def _packet(kind: int, body: bytes) -> bytes:
-    return bytes((kind,)) + _length(len(body)) + body
+    return bytes((kind,)) + variable_byte_integer(len(body)) + body
 
 
 def _text(value: bytes) -> bytes:
     return len(value).to_bytes(2, "big") + value
-
-
-def _length(size: int) -> bytes:
-    out = bytearray()
-    while True:
-        size, digit = divmod(size, 128)
-        out.append(digit | (0x80 if size else 0))
-        if not size:
-            return bytes(out)
 
 
 def _number(source: bytes, at: int) -> tuple[int, int]:

@@ -85,11 +85,12 @@ def _template(device: str, boot_id: str, rng: random.Random) -> Template:
     topic = DeviceTopics(device).record("telemetry").encode()
     # MQTT 3.1.1: topic, packet id, payload.
     body = 2 + len(topic) + 2 + len(text)
-    head = b"\x32" + _length(body) + len(topic).to_bytes(2, "big") + topic
+    head = b"\x32" + variable_byte_integer(body) + len(topic).to_bytes(2, "big") + topic
     return Template(head, (first.encode(), second.encode(), third.encode(), fourth.encode()))
 
 
-def _length(size: int) -> bytes:
+def variable_byte_integer(size: int) -> bytes:
+    """A variable byte integer. MQTT 5, section 1.5.5."""
     out = bytearray()
     while True:
         size, digit = divmod(size, 128)

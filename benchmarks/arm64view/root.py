@@ -18,18 +18,7 @@ _PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014
 _LIBRARIES = ("numpy", "onnxruntime", "tokenizers")
 # qemu-user shows this machine's file, about which onnxruntime's library can read nothing; this is
 # what a Raspberry Pi 5 says.
-_PROCESSOR = """\
-processor\t: {number}
-BogoMIPS\t: 108.00
-Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc \
-dcpop asimddp
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x4
-CPU part\t: 0xd0b
-CPU revision\t: 1
-
-"""
+_PROCESSOR = Path(__file__).parents[2] / "docker" / "image_test" / "pi5.cpuinfo"
 _INSTALL = (
     "apt-get install --no-install-recommends debootstrap qemu-user-static qemu-user gcc libc6-dev"
 )
@@ -68,7 +57,8 @@ class Emulated:
             )
             done.touch()
         processors = range(os.cpu_count() or 1)
-        text = "".join(_PROCESSOR.format(number=number) for number in processors)
+        one = _PROCESSOR.read_text()
+        text = "".join(one.format(number=number) for number in processors)
         (self._root / "proc/cpuinfo").write_text(text, encoding="ascii")
         self._libraries()
 

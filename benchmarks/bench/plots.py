@@ -10,22 +10,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from plot_style import GREY, LINE, STYLE
 
 from bench.results import rows
 from bench.state import Record
 from bench.tasks import Task
 
 # Source: Okabe and Ito 2008, Color Universal Design.
-_OURS, _OTHER, _THIRD, _GREY, _LINE = "#0072B2", "#D55E00", "#009E73", "#666666", "#E4E4E4"
-_STYLE: dict[Any, Any] = {  # matplotlib lists every key that it knows as a type of its own
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "svg.hashsalt": "edgeqa",
-    "axes.edgecolor": "#BBBBBB",
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
-    "text.parse_math": False,
-}
+_OURS, _OTHER, _THIRD = "#0072B2", "#D55E00", "#009E73"
 
 
 def draw_all(tasks: Sequence[Task], records: dict[str, Record], folder: Path) -> list[str]:
@@ -33,7 +25,7 @@ def draw_all(tasks: Sequence[Task], records: dict[str, Record], folder: Path) ->
     made: list[str] = []
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(STYLE)
         for task in tasks:
             record = records[task.key]
             if task.section in {"peers", "engine", "broker"} and record.turns:
@@ -77,7 +69,7 @@ def _rates(task: Task, record: Record) -> Figure:
         axes.plot([row.per_s.median], [place], "o", color=colour, markersize=6)
         axes.annotate(
             f"{row.per_s.median:.1f}", (row.per_s.high, place), xytext=(6, 0),
-            textcoords="offset points", va="center", fontsize=8, color=_GREY,
+            textcoords="offset points", va="center", fontsize=8, color=GREY,
         )  # fmt: skip
     axes.set_yticks(range(len(found)), [row.title for row in found])
     axes.set_xscale("log")
@@ -121,7 +113,7 @@ def _limits(task: Task, record: Record) -> Figure:
     for number, (name, label, colour) in enumerate(kinds):
         places = [place + 0.26 * (1 - number) for place in range(len(shares))]
         bars = axes.barh(places, [s[name] for s in shares], 0.24, color=colour, label=label)
-        axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8, color=_GREY)
+        axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8, color=GREY)
     axes.set_yticks(
         range(len(shares)),
         [f"{s['precision']}, {s['tokens']} tokens, {s['threads']} thread(s)" for s in shares],
@@ -135,7 +127,7 @@ def _limits(task: Task, record: Record) -> Figure:
 def _frame(axes: Axes, title: str, below: str) -> None:
     axes.set_title(title, loc="left", fontsize=11, weight="bold")
     axes.set_xlabel(below)
-    axes.grid(True, color=_LINE, linewidth=0.8)
+    axes.grid(True, color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, which="both")
     for side in ("top", "right"):

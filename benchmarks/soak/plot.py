@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from plot_style import LINE, STYLE
 
 from soak.device import Swap
 from soak.judge import Trip
 
 # Source: Okabe and Ito 2008, Color Universal Design.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-_GREY, _LINE, _SWAP = "#666666", "#E4E4E4", "#BBBBBB"
-_STYLE: dict[Any, Any] = {  # matplotlib lists every key that it knows as a type of its own
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "svg.hashsalt": "edgeqa",
-    "axes.edgecolor": "#BBBBBB",
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
-    "text.parse_math": False,
-}
+_SWAP = "#BBBBBB"
 
 
 def draw(
@@ -44,7 +35,7 @@ def draw(
     """
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(STYLE)
         figure = Figure(figsize=(9.6, 6.4), dpi=160, facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         above, below = figure.subplots(2, 1, height_ratios=(3, 2))
@@ -96,7 +87,7 @@ def _memory(axes: Axes, looks: Sequence[tuple[int, float, float]]) -> None:
 def _frame(axes: Axes, title: str, below: str) -> None:
     axes.set_title(title, loc="left", fontsize=11, weight="bold")
     axes.set_xlabel(below)
-    axes.grid(True, color=_LINE, linewidth=0.8)
+    axes.grid(True, color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     for side in ("top", "right"):

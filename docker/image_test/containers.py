@@ -34,18 +34,7 @@ _MASKED = [
 # of onnxruntime's finds processors in /sys then that it can read nothing about, and crashes. So an
 # emulated container gets the file of a Pi 5.
 _EMULATED = "cortex-a76"
-_EMULATED_CPU = """\
-processor\t: {number}
-BogoMIPS\t: 108.00
-Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc \
-dcpop asimddp
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x4
-CPU part\t: 0xd0b
-CPU revision\t: 1
-
-"""
+_EMULATED_CPU = Path(__file__).with_name("pi5.cpuinfo")
 _READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
 
@@ -96,7 +85,8 @@ class Container:
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._emulated:
             processors = range(os.cpu_count() or 1)
-            text = "".join(_EMULATED_CPU.format(number=number) for number in processors)
+            one = _EMULATED_CPU.read_text()
+            text = "".join(one.format(number=number) for number in processors)
             (self._folder / "cpuinfo").write_text(text, encoding="ascii")
         (self._folder / "config.json").write_text(json.dumps(self._description()))
         with self._log_file.open("wb") as log:

@@ -12,20 +12,11 @@ from pathlib import Path
 
 import pytest
 from support.tiny import questions, save_squad
+from support.workshop import edgeqa
 
 from edgeqa.manifest import open_package
 from edgeqa_models.draft import open_measurable
 from edgeqa_models.report import read_report
-
-
-def edgeqa(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgeqa.cli", "models", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
 
 
 def test_from_drafts_to_a_package_by_commands_alone(

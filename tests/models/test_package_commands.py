@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.reports import make_report
 from support.tiny import questions
+from support.workshop import edgeqa
 
 from edgeqa.files import sha256_hex
 from edgeqa.manifest import open_package
 from edgeqa_models.draft import open_measurable
 
 DEFAULT = Path(__file__).parents[2] / "models" / "packages" / "minilm-l6-squad-0.1.2"
-
-
-def edgeqa(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgeqa.cli", "models", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
 
 
 def write_report(path: Path, precision: str, draft: Path | None, **scores: float) -> Path:

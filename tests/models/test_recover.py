@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import torch
 from onnx import numpy_helper
 from support.reports import make_report
 from support.tiny import questions
+from support.workshop import edgeqa
 
 from edgeqa.errors import ConfigError, GateError, ModelLoadError
 from edgeqa.files import sha256_hex
@@ -30,16 +28,6 @@ from edgeqa_models.quantise import quantise
 from edgeqa_models.recover import recover
 
 PACKAGES = Path(__file__).parents[2] / "models" / "packages"
-
-
-def edgeqa(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edgeqa.cli", "models", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
 
 
 @dataclass(frozen=True)
@@ -138,10 +126,7 @@ def test_what_does_not_show_its_weights_is_refused(int8: Path, tmp_path: Path) -
         node.name = f"other_{node.name}"
     for tensor in graph.graph.initializer:
         if tensor.name.endswith("LayerNorm.weight"):
-            renamed = f"other_{tensor.name}"
-            for node in graph.graph.node:
-                node.input[:] = [renamed if i == tensor.name else i for i in node.input]
-            tensor.name = renamed
+            tensor.name = rename_use(graph, tensor.name, f"other_{tensor.name}")
     onnx.save(graph, str(int8 / MODEL_FILE))
     resign(int8)
     with pytest.raises(ModelLoadError) as caught:
@@ -157,12 +142,9 @@ def test_weights_at_the_wrong_place_are_noticed(made: Made, tmp_path: Path) -> N
     for tensor in graph.graph.initializer:
         if tensor.name.endswith("output.LayerNorm.weight"):
             # Unused by the graph under this name from now on, and found by it.
-            used = f"{tensor.name}_used"
-            for node in graph.graph.node:
-                node.input[:] = [used if i == tensor.name else i for i in node.input]
             twin = onnx.TensorProto()
             twin.CopyFrom(tensor)
-            twin.name = used
+            twin.name = rename_use(graph, tensor.name, f"{tensor.name}_used")
             graph.graph.initializer.append(twin)
             noise = np.random.default_rng(0).normal(size=tensor.dims).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(noise, tensor.name))
@@ -192,6 +174,13 @@ def test_an_output_that_exists_is_left_alone(int8: Path, tmp_path: Path) -> None
     with pytest.raises(ConfigError):
         recover(package=int8, output=tmp_path / "checkpoint")
     assert not list((tmp_path / "checkpoint").iterdir())
+
+
+def rename_use(graph: onnx.ModelProto, old: str, new: str) -> str:
+    """Have the nodes read another tensor, and say which."""
+    for node in graph.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+    return new
 
 
 def resign(folder: Path) -> None:
