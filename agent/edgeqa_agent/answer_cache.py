@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from edgeqa.errors import DeadlineError
 from edgeqa.messages import ModelRef
 from edgeqa_agent.answer_cache_store import KeptAnswers, Key, task_digest
 from edgeqa_agent.jobs import Outcome, refused
@@ -217,7 +218,8 @@ class AnswerCache:
 def _again(outcome: Outcome, request: Request, begun_at: float) -> Outcome:
     """The outcome for another question that is equal, and for which nothing was inferred."""
     if request.stop_at is not None and begun_at > request.stop_at:
-        return refused("expired", "its deadline passed before it was answered")
+        error = DeadlineError()
+        return refused(error.code, str(error))
     return replace(
         outcome, inference_ms=0.0, tokenise_ms=0.0, decode_ms=0.0, begun_at=begun_at, cached=True
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from edgeqa.errors import EdgeqaError, ExitCode, PayloadError
+from edgeqa.errors import DeadlineError, EdgeqaError, ExitCode
 from edgeqa.reader.engine import Engine, Part, Prepared, Reading
 from edgeqa_agent.idle import Idle, trim
 from edgeqa_agent.jobs import Done, Job, Outcome, Task, decode_job, encode, refused
@@ -212,7 +212,7 @@ class Worker:
         try:
             if question.error is None:
                 if hand.job.stop_at is not None and now > hand.job.stop_at:
-                    raise PayloadError("its deadline passed before it was answered", code="expired")
+                    raise DeadlineError
                 question.parts[turn.window.place] = self._engine.read_window(
                     question.prepared.windows[turn.window.place],
                     top_k=question.task.top_k,

@@ -60,6 +60,15 @@ class PayloadError(EdgeqaError):
     exit_code = ExitCode.USAGE
 
 
+class DeadlineError(PayloadError):
+    """The deadline of a question passed before the model began."""
+
+    code = "expired"
+
+    def __init__(self) -> None:
+        super().__init__("its deadline passed before it was answered")
+
+
 class BrokerError(EdgeqaError):
     """The MQTT broker cannot be reached or refuses us."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
-from edgeqa.errors import EdgeqaError, PayloadError
+from edgeqa.errors import DeadlineError, EdgeqaError
 from edgeqa.plain_package import MODEL_FILE, TOKENIZER_FILE, PlainPackage, PlainSizes
 from edgeqa.reader.contexts import CONTEXT_BYTES
 from edgeqa.reader.loading import OUTPUTS, check_token_types, load_session, load_tokenizer
@@ -199,14 +199,14 @@ class Engine:
             give_way: called before each window and before its decoding, outside what is timed.
 
         Raises:
-            PayloadError: `expired`, past `stop_at`.
+            DeadlineError: past `stop_at`.
             InferenceError: the model gave NaN or infinity, or onnxruntime failed.
         """
         parts: list[Part] = []
         for window in prepared.windows:
             give_way()
             if stop_at is not None and time.monotonic() > stop_at:
-                raise PayloadError("its deadline passed before it was answered", code="expired")
+                raise DeadlineError
             parts.append(self.read_window(window, top_k=top_k, alone=alone, give_way=give_way))
         return self.join(prepared, parts, top_k=top_k)
 
