@@ -30,7 +30,7 @@ from edgeqa.swap_view import SwapView
 from edgeqa.wanted import Wanted, wanted_package
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "models" / "packages" / "minilm-l3-distil-squad-0.2.1"
+PACKAGE = ROOT / "models" / "packages" / "minilm-l3-distil-squad-0.3.0"
 
 
 @dataclass(frozen=True)
@@ -407,7 +407,7 @@ def test_a_folder_gives_name_version_and_digest(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, folder)
     expected = open_package(PACKAGE)
     wanted = wanted_package(f"{folder}/")
-    assert wanted == Wanted("minilm-l3-distil-squad", "0.2.1", expected.digest)
+    assert wanted == Wanted("minilm-l3-distil-squad", "0.3.0", expected.digest)
     assert wanted_package(str(folder), expected.digest) == wanted
     with pytest.raises(UsageError, match="its digest is"):
         wanted_package(str(folder), "0" * 64)
