@@ -23,7 +23,7 @@ from contextlib import suppress
 
 from structlog.typing import FilteringBoundLogger
 
-from edgeqa.errors import ModelLoadError
+from edgeqa.errors import DeadlineError, ModelLoadError
 from edgeqa.messages import ModelRef
 from edgeqa_agent.choice import Limits
 from edgeqa_agent.jobs import Done, Outcome, Task
@@ -286,7 +286,8 @@ class Dispatcher(Lanes):
             taken = lane.end(number)
             self._tell()
         if taken is not None:
-            request.refuse("expired", "its deadline passed in the queue", lane.model)
+            error = DeadlineError("in the queue")
+            request.refuse(error.code, str(error), lane.model)
 
     def _refuse(self, requests: list[Request], lane: Lane) -> None:
         for request in requests:

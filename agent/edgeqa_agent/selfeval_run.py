@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgeqa.data.identity import null_threshold
-from edgeqa.errors import EdgeqaError
+from edgeqa.errors import DeadlineError, EdgeqaError
 from edgeqa.messages import ModelRef
 from edgeqa.squad import Example
 from edgeqa.squad_v2 import Verdict, judge, null_score
@@ -30,7 +30,6 @@ MIN_QUESTIONS = 20
 MAX_DEATHS = 2
 _LOOK_S = 0.5
 _CRASHED = "model_crashed"
-_EXPIRED = "expired"
 
 
 class EvaluationEndedError(EdgeqaError):
@@ -163,7 +162,7 @@ class Run:
             answers.begun_at = answers.begun_at or self._clock()
             outcome = self._ask(lane, example)
             code = outcome.error[0] if outcome is not None and outcome.error else None
-            if outcome is None or code == _EXPIRED:
+            if outcome is None or code == DeadlineError.code:
                 return None
             if code != _CRASHED:
                 return outcome

@@ -65,8 +65,8 @@ class DeadlineError(PayloadError):
 
     code = "expired"
 
-    def __init__(self) -> None:
-        super().__init__("its deadline passed before it was answered")
+    def __init__(self, when: str = "before it was answered") -> None:
+        super().__init__(f"its deadline passed {when}")
 
 
 class BrokerError(EdgeqaError):
