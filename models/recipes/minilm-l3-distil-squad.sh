@@ -23,10 +23,10 @@ for file in "$data"/*.json; do
     set -- "$@" --data "$file"
 done
 set -- "$@" --language-epochs 0 --max-seq-len 256
-even="--alpha 0.4 --beta 0.1 --gamma 0.5"
-edgeqa models distil "$teacher" "$@" $even --output "$work/first" --epochs 0.72 --seed 42
+answers_first="--alpha 0.4 --beta 0.1 --gamma 0.5"
+edgeqa models distil "$teacher" "$@" $answers_first --output "$work/first" --epochs 0.72 --seed 42
 # Each run lets its learning rate fall to 0: the next one warms the student up again.
-edgeqa models distil "$teacher" "$@" $even --output "$work/second" --epochs 1.0 --seed 43 \
+edgeqa models distil "$teacher" "$@" $answers_first --output "$work/second" --epochs 1.0 --seed 43 \
     --start "$work/first/final"
 # A student that reads: from here on hidden states teach it more than answers do (docs/models.md).
 edgeqa models distil "$teacher" "$@" --alpha 0.03 --beta 0.01 --gamma 0.96 \
